@@ -1,0 +1,1 @@
+"""The checks: pure functions of (Facts, Recipe), one file per subject, found by themselves."""

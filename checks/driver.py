@@ -1,0 +1,246 @@
+"""Does the NVIDIA driver answer, and is it new enough for the card and for torch?"""
+
+from __future__ import annotations
+
+from klein_doctor.card import Card, card, chosen_gpu
+from klein_doctor.model import Facts, Gpu, Harm, Known, Nvml, Outcome, Repair, Unknown, Verdict
+from klein_doctor.outcomes import branch, driver_of, install_torch, passed, unknown, update_driver
+from klein_doctor.recipe import Recipe, pair
+from klein_doctor.registry import check
+
+
+_NO_DRIVER = ("library-missing", "driver-not-loaded")
+
+
+@check(
+    "driver-library-mismatch",
+    family="driver",
+    title="The driver's two halves are of one version",
+    harm=Harm.STOPS,
+    reads="NVML's answer to its first call, and the version of the loaded kernel module.",
+    why="After a driver update without a restart the library is new and the kernel module old; "
+    "then neither nvidia-smi nor PyTorch can use the card.",
+    by_hand="Restart the machine. If the message stays, two driver installations are mixed: remove "
+    "one of them.",
+)
+def driver_library_mismatch(facts: Facts, recipe: Recipe) -> Outcome:
+    if isinstance(facts.nvml, Unknown):
+        return unknown("Whether the driver's parts fit together is not known", facts.nvml)
+    if facts.nvml.value.outcome != "version-mismatch":
+        return passed("The driver's library and kernel module fit together")
+    module = facts.kernel.value.module if isinstance(facts.kernel, Known) else ""
+    loaded = f" The loaded kernel module is {module}." if module else ""
+    return Outcome(
+        Verdict.FAIL,
+        "The NVIDIA driver was updated, but the old kernel module still runs",
+        f"The driver's library and its kernel module are of different versions.{loaded} No program "
+        "can use the card until they match.",
+        evidence={"said": facts.nvml.value.detail, "module": module},
+        fixes=(Repair("reboot", "system", "manual", "restart the machine"),),
+    )
+
+
+@check(
+    "driver-broken",
+    family="driver",
+    title="The driver answers and CUDA can start",
+    harm=Harm.STOPS,
+    reads="How NVML answered and at which call it stopped, whether libcuda (the library that runs "
+    "programs on the card) can be loaded, and on Linux the device files below /dev.",
+    why="A driver that hangs, crashes or lacks a part shows up in PyTorch as 'CUDA unknown error' "
+    "or as a program that never starts.",
+    by_hand="Restart the machine; run nvidia-smi; look for 'NVRM' and 'Xid' in the kernel log "
+    "(sudo dmesg). In a container the capability 'compute' is needed.",
+)
+def driver_broken(facts: Facts, recipe: Recipe) -> Outcome:
+    if isinstance(facts.nvml, Unknown):
+        return unknown("Whether the driver works is not known", facts.nvml)
+    nvml = facts.nvml.value
+    if nvml.outcome in ("hung", "crashed"):
+        return _silent(nvml)
+    if nvml.outcome == "error":
+        return _fail(
+            "The NVIDIA driver reports an error",
+            f"Its query library NVML answered '{nvml.detail}' at {nvml.stage}.",
+            nvml,
+        )
+    if nvml.outcome != "ok" or not nvml.gpus:
+        return passed("What there is of the driver answers")
+    gpu = chosen_gpu(facts)
+    lost = gpu.fault if gpu is not None else ""
+    if lost:
+        return _lost(gpu, lost, nvml)
+    if isinstance(nvml.cuda_library, Unknown):
+        return unknown("Whether CUDA can start is not known", nvml.cuda_library)
+    if nvml.cuda_library.value != "loaded":
+        return _no_libcuda(facts, nvml)
+    return _nodes(facts) or passed("The driver answers, and its CUDA library loads")
+
+
+def _silent(nvml: Nvml) -> Outcome:
+    how = "did not answer in time" if nvml.outcome == "hung" else "crashed"
+    return _fail(
+        f"The NVIDIA driver {how}",
+        f"Its query library NVML {how} at the call {nvml.stage or 'that starts it'}"
+        + (f" ({nvml.detail})" if nvml.detail else "")
+        + ". nvidia-smi and PyTorch are likely to stop at the same place. A server with many cards "
+        "and persistence mode off can be this slow once: run the doctor again first.",
+        nvml,
+    )
+
+
+def _lost(gpu: Gpu | None, fault: str, nvml: Nvml) -> Outcome:
+    number = gpu.index if gpu is not None else "?"
+    return _fail(
+        f"The driver has lost contact with GPU {number}",
+        f"NVML says of it: '{fault}'. Typical after an overheated or badly powered card, or a "
+        "suspended laptop.",
+        nvml,
+    )
+
+
+def _no_libcuda(facts: Facts, nvml: Nvml) -> Outcome:
+    library = nvml.cuda_library.value if isinstance(nvml.cuda_library, Known) else ""
+    container = isinstance(facts.system, Known) and facts.system.value.container
+    if container:
+        return Outcome(
+            Verdict.FAIL,
+            "This container has the card's query library, but not CUDA",
+            f"libcuda, the library that runs programs on the card, does not load ({library}). The "
+            "container was started with the capability utility alone; compute is needed too.",
+            evidence={"libcuda": library},
+            fixes=(
+                Repair("container-gpu", "system", "manual", "start the container again with",
+                       (("docker", "run", "--gpus", "all", "-e",
+                         "NVIDIA_DRIVER_CAPABILITIES=compute,utility", "..."),)),
+            ),
+        )
+    return _fail(
+        "The driver's CUDA library does not load",
+        f"The driver answers, but libcuda, the library that runs programs on the card, does not "
+        f"load: {library}. The driver is installed in part.",
+        nvml,
+        "reinstall the NVIDIA driver whole, then restart",
+    )
+
+
+def _nodes(facts: Facts) -> Outcome | None:
+    """A missing /dev/nvidia-uvm matters only where nothing can create it on demand."""
+    if isinstance(facts.kernel, Unknown) or isinstance(facts.system, Unknown):
+        return None
+    kernel, system = facts.kernel.value, facts.system.value
+    if system.wsl or "nvidia-uvm" in kernel.nodes or not kernel.nodes:
+        return None
+    if kernel.modprobe and not system.container:
+        return None
+    return Outcome(
+        Verdict.FAIL,
+        "A device file that CUDA needs is missing: /dev/nvidia-uvm",
+        "NVML works without it, CUDA does not ('CUDA unknown error'). "
+        + (
+            "The container must be given it from the host."
+            if system.container
+            else "The kernel module nvidia_uvm is not loaded, and the helper nvidia-modprobe that "
+            "would load it is not installed."
+        ),
+        evidence={"nodes": kernel.nodes},
+        fixes=(Repair("load-uvm", "driver", "manual", "load the module"
+                      + (" on the host" if system.container else ""),
+                      (("sudo", "modprobe", "nvidia_uvm"),)),),
+    )
+
+
+def _fail(title: str, detail: str, nvml: Nvml, do: str = "") -> Outcome:
+    return Outcome(
+        Verdict.FAIL,
+        title,
+        detail,
+        evidence={"nvml": nvml.outcome, "stage": nvml.stage, "said": nvml.detail},
+        fixes=(Repair("reboot", "system", "manual",
+                      do or "restart the machine; if it comes back, reinstall the NVIDIA driver"),),
+    )
+
+
+@check(
+    "driver-too-old",
+    family="driver",
+    title="The driver is new enough",
+    harm=Harm.STOPS,
+    requires=("driver-library-mismatch",),
+    reads="The driver version from NVML, the card's generation, and the CUDA release the installed "
+    "PyTorch was built with.",
+    why="Every card has a first driver, and every CUDA major release a lowest one: CUDA 13 builds "
+    "need driver 580, CUDA 12 builds 525, RTX 50 cards 570. Below it PyTorch finds no GPU at all.",
+    by_hand="Compare the driver nvidia-smi shows with the numbers above. Laptop makers and Windows "
+    "Update often offer an old one and call it up to date: take it from NVIDIA.",
+)
+def driver_too_old(facts: Facts, recipe: Recipe) -> Outcome:
+    driver = driver_of(facts)
+    if isinstance(facts.nvml, Known) and facts.nvml.value.outcome in _NO_DRIVER and not driver:
+        return Outcome(Verdict.SKIPPED, "There is no driver", reason="because of gpu-not-found:1")
+    if not branch(driver):
+        reason = "no driver told its version"
+        if isinstance(facts.nvml, Known) and isinstance(facts.nvml.value.driver, Unknown):
+            reason = facts.nvml.value.driver.reason
+        return unknown("The driver's version is not known", reason)
+    found = card(facts)
+    too_old = _below_card(driver, found.value, recipe) if isinstance(found, Known) else None
+    if too_old is not None:
+        return too_old
+    cuda = _torch_cuda(facts)
+    if cuda is None:
+        return passed(f"Driver {driver}", driver=driver)
+    too_old = _below_cuda(facts, driver, cuda, found, recipe)
+    return too_old or passed(f"Driver {driver}, new enough for CUDA {cuda}", driver=driver)
+
+
+def _torch_cuda(facts: Facts) -> str | None:
+    if isinstance(facts.torch, Unknown) or isinstance(facts.torch.value.cuda, Unknown):
+        return None
+    return facts.torch.value.cuda.value if facts.torch.value.present else None
+
+
+def _below_card(driver: str, found: Card, recipe: Recipe) -> Outcome | None:
+    generation = recipe.generation(found.capability)
+    if generation is None or branch(driver) >= generation.min_driver:
+        return None
+    return Outcome(
+        Verdict.FAIL,
+        f"Driver {driver} is too old for the {found.name}",
+        f"{generation.name} cards need driver {generation.min_driver} or newer.",
+        evidence={"driver": driver, "needed": generation.min_driver},
+        fixes=(update_driver(max(generation.min_driver, recipe.fast_cuda.min_driver)),),
+    )
+
+
+def _below_cuda(
+    facts: Facts, driver: str, cuda: str, found: Known[Card] | Unknown, recipe: Recipe
+) -> Outcome | None:
+    floor = next((r for r in recipe.cuda_floors if r.cuda_major == pair(cuda)[0]), None)
+    if floor is not None and branch(driver) < floor.min_driver:
+        fixes: tuple[Repair, ...] = (update_driver(floor.min_driver),)
+        if isinstance(found, Known):
+            other = install_torch(facts, recipe, found.value)
+            fixes += tuple(repair for repair in other if repair.id == "install-torch")
+        return Outcome(
+            Verdict.FAIL,
+            f"Driver {driver} is too old for this PyTorch",
+            f"torch was built for CUDA {cuda}, which needs driver {floor.min_driver} or newer; with "
+            "an older one PyTorch finds no GPU. Update the driver, or install an older build.",
+            evidence={"driver": driver, "cuda": cuda, "needed": floor.min_driver},
+            fixes=fixes,
+        )
+    if isinstance(facts.nvml, Unknown) or isinstance(facts.nvml.value.cuda, Unknown):
+        return None
+    own = facts.nvml.value.cuda.value
+    if own[0] == pair(cuda)[0] and own < pair(cuda):
+        paired = next((row.driver for row in recipe.cuda_paired if row.cuda == cuda), "")
+        return Outcome(
+            Verdict.WARN,
+            f"torch's CUDA {cuda} is newer than the driver's own CUDA {own[0]}.{own[1]}",
+            "PyTorch itself runs (CUDA guarantees this within one major release). Only code that "
+            "the driver must translate first (PTX) is refused, which some extensions carry.",
+            evidence={"driver": driver, "cuda": cuda, "own": f"{own[0]}.{own[1]}"},
+            fixes=(update_driver(branch(paired)),) if paired else (),
+        )
+    return None

@@ -1,0 +1,356 @@
+"""Is torch there, whole, and built for this card?"""
+
+from __future__ import annotations
+
+from packaging.version import Version
+
+from klein_doctor.card import Card, card
+from klein_doctor.model import (
+    Facts,
+    Harm,
+    Known,
+    Outcome,
+    Package,
+    Private,
+    Repair,
+    Unknown,
+    Verdict,
+)
+from klein_doctor.outcomes import branch, driver_of, install_torch, passed, release, unknown, without_card
+from klein_doctor.recipe import Recipe, pair
+from klein_doctor.registry import check
+from klein_doctor.wheels import runs
+
+_NO_TORCH = "torch's own files do not tell"
+
+
+def _place(facts: Facts) -> Private | None:
+    return facts.interpreter.value.prefix if isinstance(facts.interpreter, Known) else None
+
+
+def _repairs(facts: Facts, recipe: Recipe, *, again: bool = False) -> tuple[Repair, ...]:
+    found = card(facts)
+    if isinstance(found, Unknown):
+        return (
+            Repair("install-torch", "packages", "manual",
+                   "which build fits depends on the card; run the doctor where the card is, or "
+                   "name it with --assume"),
+        )
+    return install_torch(facts, recipe, found.value, again=again)
+
+
+@check(
+    "torch-missing",
+    family="torch",
+    title="PyTorch is installed in the target",
+    harm=Harm.STOPS,
+    requires=("python-broken",),
+    follows=("python-too-old",),
+    reads="The folders the target imports packages from (site-packages), without starting it.",
+    why="PyTorch (the package torch) runs the model. It must be in the very environment that starts "
+    "ComfyUI or your script; an installation elsewhere does not count.",
+    by_hand="Start the target's own Python with '-m pip show torch'. Name another interpreter with "
+    "--python if the doctor looked at the wrong one.",
+)
+def torch_missing(facts: Facts, recipe: Recipe) -> Outcome:
+    if isinstance(facts.torch, Unknown):
+        return unknown("Whether PyTorch is installed is not known", facts.torch)
+    torch = facts.torch.value
+    if torch.present or torch.distributions:
+        return passed(_described(torch))
+    return Outcome(
+        Verdict.FAIL,
+        "PyTorch is not installed in the Python that was looked at",
+        "None of its package folders holds torch. If ComfyUI runs from another Python (a venv, "
+        "python_embeded), name that one with --python.",
+        subject=_place(facts),
+        fixes=_repairs(facts, recipe),
+    )
+
+
+def _described(torch: Package) -> str:
+    version = torch.version.value if isinstance(torch.version, Known) else "of unknown version"
+    return f"torch {version}"
+
+
+@check(
+    "torch-broken",
+    family="torch",
+    title="The PyTorch installation is whole",
+    harm=Harm.STOPS,
+    requires=("torch-missing",),
+    reads="torch's folder against its install records (dist-info, RECORD): libraries absent or of "
+    "another size, records without a package, two records; and whether the CUDA libraries it asks "
+    "for are anywhere on the search path.",
+    why="An interrupted or mixed installation fails at import with an error that names some "
+    "library, or crashes without a word.",
+    by_hand="Reinstall torch and torchvision together with --force-reinstall from one index.",
+)
+def torch_broken(facts: Facts, recipe: Recipe) -> Outcome:
+    if isinstance(facts.torch, Unknown):
+        return unknown("Whether PyTorch is whole is not known", facts.torch)
+    torch = facts.torch.value
+    fault = _record_fault(torch) or _file_fault(facts)
+    if fault is None:
+        if isinstance(facts.torch_binary, Unknown):
+            return unknown("Whether PyTorch's libraries are whole is not known", facts.torch_binary)
+        return passed("The PyTorch installation is whole, as far as its files tell")
+    title, detail = fault
+    return Outcome(
+        Verdict.FAIL,
+        title,
+        detail,
+        subject=torch.location,
+        evidence=_damage(facts),
+        fixes=_repairs(facts, recipe, again=True),
+    )
+
+
+def _record_fault(torch: Package) -> tuple[str, str] | None:
+    records = torch.distributions
+    if not torch.present and not any(item.editable for item in records):
+        return (
+            "PyTorch is half removed: its record is there, its files are not",
+            f"pip believes torch {records[0].version} is installed, but there is no folder torch; "
+            "an import fails, and a plain 'pip install torch' does nothing.",
+        )
+    if len(records) > 1:
+        versions = ", ".join(item.version for item in records)
+        return (
+            "PyTorch is installed twice over itself",
+            f"{len(records)} install records stand side by side ({versions}); the files are a "
+            "mixture of them.",
+        )
+    if torch.present and not records:
+        return (
+            "PyTorch is half removed: its files are there, its record is not",
+            "A folder torch lies in site-packages without any install record (dist-info), as an "
+            "interrupted pip leaves it. pip can neither update nor remove it.",
+        )
+    if torch.present and isinstance(torch.version, Unknown):
+        return ("PyTorch's version file is unreadable", "torch/version.py is absent or damaged.")
+    return None
+
+
+def _file_fault(facts: Facts) -> tuple[str, str] | None:
+    if isinstance(facts.torch_binary, Unknown):
+        return None
+    found = facts.torch_binary.value
+    if found.damaged:
+        first = found.damaged[0]
+        state = (
+            "is absent"
+            if first.found_bytes < 0
+            else f"has {first.found_bytes:,} bytes instead of {first.promised_bytes:,}"
+        )
+        more = f", and {len(found.damaged) - 1} more" if len(found.damaged) > 1 else ""
+        return (
+            "Libraries of PyTorch are missing or cut short",
+            f"{first.name} {state}{more}; the import fails or crashes.",
+        )
+    if found.unresolved:
+        return (
+            "CUDA libraries that PyTorch needs are missing",
+            f"{', '.join(found.unresolved)} cannot be found: not in the environment, nor where the "
+            "system looks. The import fails with 'cannot open shared object file'.",
+        )
+    return None
+
+
+def _damage(facts: Facts) -> dict[str, object]:
+    if isinstance(facts.torch_binary, Unknown):
+        return {}
+    found = facts.torch_binary.value
+    return {
+        "damaged": tuple(item.name for item in found.damaged[:10]),
+        "unresolved": found.unresolved,
+    }
+
+
+@check(
+    "torch-cpu-only",
+    family="torch",
+    title="PyTorch was built for NVIDIA cards",
+    harm=Harm.STOPS,
+    requires=("torch-missing",),
+    follows=("torch-broken",),
+    reads="torch/version.py: the local tag of the version (+cpu, +cu130) and the CUDA entry.",
+    why="A CPU build of PyTorch never uses the card: 'Torch not compiled with CUDA enabled'. On "
+    "Windows a plain 'pip install torch' always brings one, and so can a custom node.",
+    by_hand="Install torch and torchvision together from PyTorch's own index, pinned with the tag "
+    "(+cu130), in the environment that starts ComfyUI.",
+)
+def torch_cpu_only(facts: Facts, recipe: Recipe) -> Outcome:
+    if isinstance(facts.torch, Unknown):
+        return unknown("What PyTorch was built for is not known", facts.torch)
+    torch = facts.torch.value
+    if isinstance(torch.cuda, Unknown):
+        return unknown("What PyTorch was built for is not known", torch.cuda)
+    if torch.cuda.value is not None:
+        return passed(f"{_described(torch)}, built for CUDA {torch.cuda.value}")
+    found = card(facts)
+    if isinstance(found, Unknown):
+        return without_card(f"{_described(torch)} is a build without CUDA", facts, found)
+    other = "AMD cards (ROCm)" if torch.hip else "Intel cards (XPU)" if torch.xpu else "the CPU only"
+    return Outcome(
+        Verdict.FAIL,
+        f"This PyTorch cannot use your {found.value.name}: it was built for {other}",
+        f"{_described(torch)} has no CUDA code at all, so the card stays idle and ComfyUI stops "
+        "with 'Torch not compiled with CUDA enabled'.",
+        subject=_place(facts),
+        evidence={"version": _described(torch)},
+        fixes=_repairs(facts, recipe),
+    )
+
+
+@check(
+    "torch-lacks-arch",
+    family="torch",
+    title="PyTorch has code for this card",
+    harm=Harm.STOPS,
+    requires=("torch-missing",),
+    follows=("torch-cpu-only", "torch-broken"),
+    reads="The list of GPU architectures inside libtorch_python; where it cannot be read, the "
+    "doctor's table of PyTorch builds.",
+    why="A PyTorch build contains machine code for some card generations only. Without code for "
+    "yours every operation ends in 'no kernel image is available for execution on the device'.",
+    by_hand="Install a build that names your generation: RTX 50 cards (sm_120) need a +cu128 or "
+    "+cu130 build of torch 2.7 or newer.",
+)
+def torch_lacks_arch(facts: Facts, recipe: Recipe) -> Outcome:
+    if isinstance(facts.torch, Unknown):
+        return unknown("Whether PyTorch has code for the card is not known", facts.torch)
+    torch = facts.torch.value
+    if isinstance(torch.cuda, Known) and torch.cuda.value is None:
+        return Outcome(Verdict.SKIPPED, "A build without CUDA has code for no card",
+                       reason="see torch-cpu-only")
+    found = card(facts)
+    if isinstance(found, Unknown):
+        return without_card("Whether PyTorch has code for the card is not known", facts, found)
+    archs, source = _archs(facts, torch, recipe)
+    if archs is None:
+        return unknown("Whether PyTorch has code for the card is not known", source)
+    how = runs(archs, found.value.capability)
+    evidence = {"archs": archs, "needed": found.value.arch, "read_from": source}
+    if how:
+        said = "has code for" if how == "native" else "has code the driver can translate for"
+        return passed(f"{_described(torch)} {said} the {found.value.name}", **evidence)
+    return Outcome(
+        Verdict.FAIL,
+        f"This PyTorch cannot use your {found.value.name}",
+        f"{_described(torch)} has code for {_span(archs)}; the card needs {found.value.arch} "
+        f"({_generation(recipe, found.value)}).",
+        subject=_place(facts),
+        evidence=dict(evidence),
+        fixes=_repairs(facts, recipe),
+    )
+
+
+def _archs(facts: Facts, torch: Package, recipe: Recipe) -> tuple[tuple[str, ...] | None, str]:
+    """The architectures and where they were read; or None and why they are not known."""
+    reason = _NO_TORCH
+    if isinstance(facts.torch_binary, Known):
+        archs = facts.torch_binary.value.archs
+        if isinstance(archs, Known):
+            return archs.value, "libtorch_python"
+        reason = archs.reason
+    if isinstance(torch.version, Known):
+        number, _, tag = torch.version.value.partition("+")
+        listed = recipe.archs_of(number, tag)
+        if listed is not None:
+            return listed, f"the doctor's table of {recipe.as_of}"
+        newest = release(recipe.newest_torch())
+        mine = release(number)
+        if newest is not None and mine is not None and mine > newest:
+            reason += f"; torch {number} is newer than the doctor's tables of {recipe.as_of}"
+    return None, reason
+
+
+def _span(archs: tuple[str, ...]) -> str:
+    return ", ".join(archs) if len(archs) < 4 else f"{archs[0]} to {archs[-1]}"
+
+
+def _generation(recipe: Recipe, found: Card) -> str:
+    generation = recipe.generation(found.capability)
+    name = generation.name if generation else "this generation"
+    return f"NVIDIA's name for the code of {name}"
+
+
+@check(
+    "torch-too-old",
+    family="torch",
+    title="PyTorch is recent enough for this card",
+    harm=Harm.STOPS,
+    requires=("torch-missing",),
+    follows=("torch-lacks-arch", "torch-cpu-only", "torch-broken"),
+    reads="The version in torch/version.py and the table of first versions per generation.",
+    why="Before torch 2.7 no build at all carries code for RTX 50 cards, whatever its CUDA tag.",
+    by_hand="Install torch and torchvision together in a version from the table on "
+    "https://pytorch.org/get-started/previous-versions.",
+)
+def torch_too_old(facts: Facts, recipe: Recipe) -> Outcome:
+    if isinstance(facts.torch, Unknown):
+        return unknown("Whether PyTorch is recent enough is not known", facts.torch)
+    version = facts.torch.value.version
+    if isinstance(version, Unknown):
+        return unknown("Whether PyTorch is recent enough is not known", version)
+    mine = release(version.value)
+    if mine is None:
+        return unknown("Whether PyTorch is recent enough is not known",
+                       f"{version.value[:40]!r} is not a version")
+    found = card(facts)
+    if isinstance(found, Unknown):
+        return without_card("Whether PyTorch is recent enough for the card is not known", facts, found)
+    for row in recipe.torch_floors:
+        if found.value.capability >= pair(row.min_capability) and mine < Version(row.torch):
+            return Outcome(
+                Verdict.FAIL,
+                f"torch {version.value} is older than the {found.value.name}",
+                f"The first PyTorch with code for this card is {row.torch}.",
+                subject=_place(facts),
+                evidence={"version": version.value, "needed": row.torch},
+                fixes=_repairs(facts, recipe),
+            )
+    return passed(f"torch {version.value} is recent enough")
+
+
+@check(
+    "torch-cuda-below-13",
+    family="torch",
+    title="PyTorch's CUDA lets ComfyUI run at full speed",
+    harm=Harm.SLOW,
+    requires=("torch-missing",),
+    follows=("torch-lacks-arch", "torch-too-old", "torch-cpu-only", "driver-too-old"),
+    reads="The CUDA release in torch/version.py, the card and the driver.",
+    why="ComfyUI switches its own CUDA kernels for 8-bit weights off when PyTorch was built for "
+    "a CUDA below 13. It runs, but slower.",
+    by_hand="If you want the speed, install a +cu130 build of torch and torchvision together; a "
+    "working setup may as well stay as it is.",
+)
+def torch_cuda_below_13(facts: Facts, recipe: Recipe) -> Outcome:
+    if isinstance(facts.torch, Unknown):
+        return unknown("PyTorch's CUDA release is not known", facts.torch)
+    cuda = facts.torch.value.cuda
+    if isinstance(cuda, Unknown):
+        return unknown("PyTorch's CUDA release is not known", cuda)
+    if cuda.value is None:
+        return Outcome(Verdict.SKIPPED, "A build without CUDA", reason="see torch-cpu-only")
+    fast = recipe.fast_cuda
+    if pair(cuda.value) >= pair(fast.cuda):
+        return passed(f"CUDA {cuda.value}: ComfyUI keeps its own kernels on", cuda=cuda.value)
+    found = card(facts)
+    if isinstance(found, Unknown):
+        return without_card("Whether a newer CUDA would help is not known", facts, found)
+    if found.value.capability < pair(fast.min_capability):
+        return passed(f"CUDA {cuda.value}, the newest line for this card")
+    if branch(driver_of(facts)) < fast.min_driver:
+        return passed(f"CUDA {cuda.value}, which fits this driver", cuda=cuda.value)
+    return Outcome(
+        Verdict.WARN,
+        "ComfyUI leaves its fast kernels off with this PyTorch",
+        f"torch was built for CUDA {cuda.value}; ComfyUI uses its own CUDA kernels from CUDA "
+        f"{fast.cuda} on. It works all the same, only slower.",
+        subject=_place(facts),
+        evidence={"cuda": cuda.value},
+        fixes=_repairs(facts, recipe),
+    )

@@ -1,0 +1,94 @@
+"""One diagnosis: from target or report to Report."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from klein_doctor import __version__
+from klein_doctor import recipe as recipes
+from klein_doctor.engine import Choice, exit_code, first_of, judge
+from klein_doctor.model import Facts, Report, Target
+from klein_doctor.registry import catalogue
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks of a diagnosis."""
+
+    python: str = ""
+    gpu: str = ""
+    assume: str = ""
+    choice: Choice = field(default_factory=Choice)
+    strict: bool = False
+
+
+def diagnose(request: Request) -> Report:
+    """Read this machine and judge it.
+
+    Raises:
+        UsageError: wrong usage, in one line.
+    """
+    from klein_doctor import snapshot, target
+    from klein_doctor.probes import assume
+    from klein_doctor.probes.outside import Outside
+
+    assumption = assume.parse(request.assume) if request.assume else None
+    outside = Outside.real()
+    chosen = target.resolve(outside, request.python, request.gpu, request.assume)
+    facts = snapshot.read_facts(outside, chosen, ask_driver=assumption is None)
+    recipe = recipes.load()
+    if assumption is not None:
+        facts = assume.apply(facts, assumption, recipe)
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return build(facts, chosen, now.strftime("%Y-%m-%dT%H:%M:%SZ"), recipe, request)
+
+
+def again(source: str, request: Request, note: Callable[[str], None]) -> Report:
+    """Judge what a report holds of a machine; note is told when its seal is broken.
+
+    Raises:
+        UsageError: wrong usage, in one line.
+    """
+    from klein_doctor.replay import read_report
+
+    found = read_report(source)
+    if not found.intact:
+        note("this report was changed after it was made (its seal does not fit)")
+    recipe = recipes.load()
+    return build(found.facts, found.target, found.created, recipe, request, replayed=True)
+
+
+def build(
+    facts: Facts,
+    target: Target,
+    created: str,
+    recipe: recipes.Recipe,
+    request: Request,
+    *,
+    replayed: bool = False,
+) -> Report:
+    """Judge facts, wherever they come from; created is ``YYYY-MM-DDThh:mm:ssZ``."""
+    checks = catalogue()
+    findings = judge(facts, recipe, checks, request.choice)
+    return Report(
+        created=created,
+        version=__version__,
+        recipe=recipe.as_of,
+        recipe_age_days=_age(created, recipe.as_of),
+        target=target,
+        facts=facts,
+        findings=findings,
+        first=first_of(findings, checks),
+        exit_code=exit_code(findings, strict=request.strict),
+        replayed=replayed,
+    )
+
+
+def _age(created: str, as_of: str) -> int:
+    try:
+        then = datetime.date.fromisoformat(as_of)
+        return max(0, (datetime.date.fromisoformat(created[:10]) - then).days)
+    except ValueError:
+        return 0

@@ -1,0 +1,59 @@
+"""``explain``: what a check reads, why it matters, how to fix it by hand."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TextIO
+
+from klein_doctor.engine import unknown_check
+from klein_doctor.exits import Exit, UsageError
+from klein_doctor.registry import Check, catalogue
+
+_WIDTH = 79
+
+
+def explain(name: str, stream: TextIO) -> Exit:
+    """Write the explanation of a check, or the list of all checks for "".
+
+    Raises:
+        UsageError: no such check, with the nearest name.
+    """
+    checks = catalogue()
+    if not name:
+        for check in checks.values():
+            stream.write(f"{check.name:<26}{check.title}\n")
+        return Exit.OK
+    stream.write(_page(find(name, checks), checks))
+    return Exit.OK
+
+
+def find(name: str, checks: dict[str, Check]) -> Check:
+    """The check of that name.
+
+    Raises:
+        UsageError: naming the nearest one.
+    """
+    if name in checks:
+        return checks[name]
+    raise UsageError(unknown_check(name, checks))
+
+
+def _page(check: Check, checks: dict[str, Check]) -> str:
+    blocks = [
+        (f"{check.name} ({check.family})", check.title + "."),
+        ("What it reads", check.reads),
+        ("Why it matters", check.why),
+        ("By hand", check.by_hand),
+    ]
+    if check.requires:
+        blocks.append(("Skipped when one of these fails", ", ".join(check.requires)))
+    effects = [item.name for item in checks.values() if check.name in item.follows]
+    if effects:
+        blocks.append(("Mending it should also clear", ", ".join(effects)))
+    lines = []
+    for title, text in blocks:
+        lines.append(title)
+        lines += textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="  ",
+                               break_on_hyphens=False)
+        lines.append("")
+    return "\n".join(lines)

@@ -1,0 +1,386 @@
+"""The values that flow through the doctor: target, facts, findings, report.
+
+Everything here is frozen and typed, holds data only, and imports nothing of the rest.
+A fact is ``Known(value)`` or ``Unknown(reason)``; it is never None for "could not tell".
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar, Union
+
+from klein_doctor.exits import Exit
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Known(Generic[T]):
+    """A fact that was read."""
+
+    value: T
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """A fact that could not be read, and why, in words a user understands."""
+
+    reason: str
+
+
+Fact = Union[Known[T], Unknown]
+
+
+@dataclass(frozen=True)
+class Private:
+    """A text that may identify somebody, with the forms it may be shown in.
+
+    real: as read; for acting on this machine only.
+    local: as shown on the owner's own screen (home as ``~``).
+    public: as shown in anything made to be pasted elsewhere.
+    """
+
+    real: str
+    local: str
+    public: str
+
+    @staticmethod
+    def plain(text: str) -> Private:
+        """A text that identifies nobody."""
+        return Private(text, text, text)
+
+
+class Verdict(str, enum.Enum):
+    """What a check concluded."""
+
+    FAIL = "fail"
+    WARN = "warn"
+    CRASHED = "crashed"
+    UNKNOWN = "unknown"
+    SKIPPED = "skipped"
+    PASS = "pass"
+
+
+class Harm(enum.IntEnum):
+    """What happens to the user if a finding stays; lower is worse."""
+
+    STOPS = 0
+    WRONG_IMAGE = 1
+    SLOW = 2
+    NOTE = 3
+
+
+# --- facts -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class System:
+    """The operating system around the doctor.
+
+    os: ``linux``, ``windows``, ``darwin`` or the raw ``sys.platform``.
+    wsl: 0 outside WSL, else 1 or 2. container: runtime name, or "" outside one.
+    """
+
+    os: str
+    release: str
+    distribution: str
+    machine: str
+    wsl: int
+    container: str
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The environment variables that change which GPU CUDA sees; None means unset."""
+
+    cuda_visible_devices: Private | None
+    cuda_device_order: str | None
+    nvidia_visible_devices: Private | None
+    nvidia_driver_capabilities: str | None
+    cuda_module_loading: str | None
+
+
+@dataclass(frozen=True)
+class PciDisplay:
+    """A display-class device on the PCI bus; ids are lower-case hex without 0x."""
+
+    vendor: str
+    device: str
+    driver: str
+    bar_bytes: int
+
+
+@dataclass(frozen=True)
+class KernelDriver:
+    """What the kernel says of NVIDIA: module, device nodes, PCI bus (Linux; Unknown elsewhere).
+
+    module: version text, "" when not loaded. flavour: ``open``, ``proprietary`` or "".
+    nodes: which of nvidiactl, nvidia0.., nvidia-uvm, dxg exist below /dev.
+    modprobe: the setuid helper that creates missing nodes is installed.
+    secure_boot: firmware enforces signed modules. wsl_stub: the driver library WSL lends exists.
+    """
+
+    module: str
+    flavour: str
+    loaded_modules: tuple[str, ...]
+    nodes: tuple[str, ...]
+    modprobe: bool
+    secure_boot: bool
+    wsl_stub: bool
+    displays: tuple[PciDisplay, ...]
+
+
+@dataclass(frozen=True)
+class GpuProcess:
+    """A process that holds memory on a GPU; used_bytes is unknown under WDDM and WSL."""
+
+    pid: int
+    name: str
+    used_bytes: Fact[int]
+
+
+@dataclass(frozen=True)
+class MigInstance:
+    """A slice of a GPU in MIG mode (one card split into several)."""
+
+    uuid: Private
+    total_bytes: Fact[int]
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU as NVML (the driver's own query library) describes it; memory in bytes."""
+
+    index: int
+    name: Fact[str]
+    uuid: Private
+    compute_capability: Fact[tuple[int, int]]
+    total_bytes: Fact[int]
+    reserved_bytes: Fact[int]
+    used_bytes: Fact[int]
+    free_bytes: Fact[int]
+    display_active: Fact[bool]
+    compute_mode: Fact[str]
+    mig_enabled: Fact[bool]
+    mig_instances: tuple[MigInstance, ...]
+    processes: Fact[tuple[GpuProcess, ...]]
+    driver_model: Fact[str]
+    fault: str
+
+
+@dataclass(frozen=True)
+class Nvml:
+    """How NVML answered.
+
+    outcome: ok, library-missing, driver-not-loaded, no-permission, version-mismatch, error,
+    hung or crashed. stage: the last call begun. detail: the library's own words, if any.
+    cuda_library: ``loaded``, or why libcuda (which runs programs on the card) did not load.
+    """
+
+    outcome: str
+    stage: str
+    detail: str
+    driver: Fact[str]
+    cuda: Fact[tuple[int, int]]
+    cuda_library: Fact[str]
+    gpus: tuple[Gpu, ...]
+
+
+@dataclass(frozen=True)
+class Visible:
+    """Which GPUs a CUDA program started from here would see, in CUDA's own order.
+
+    order: NVML indices. certain: the order follows from documented rules, not from a guess.
+    problem: why the list is shorter than the machine's GPUs, "" when it is not.
+    chosen: NVML index of the GPU the model would run on, None when there is none.
+    chosen_by: ``--gpu``, ``CUDA_VISIBLE_DEVICES`` or ``first``.
+    mig: the slice that was named, if one was.
+    """
+
+    order: tuple[int, ...]
+    certain: bool
+    problem: str
+    chosen: int | None
+    chosen_by: str
+    mig: MigInstance | None
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """The Python that runs the model, read from its files, never started.
+
+    fault: why it cannot start, "" when nothing speaks against it.
+    version: (major, minor), or (major, minor, patch) where written down.
+    """
+
+    path: Private
+    fault: Private
+    version: Fact[tuple[int, ...]]
+    kind: str
+    prefix: Private
+    site_packages: tuple[Private, ...]
+    has_pip: bool
+    has_uv: bool
+
+
+@dataclass(frozen=True)
+class Library:
+    """A shared library a distribution lists: present or not, with the size found and promised."""
+
+    name: str
+    promised_bytes: int
+    found_bytes: int
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """One ``*.dist-info`` of a package. installer: pip, uv, conda, ..., or "" if not recorded."""
+
+    version: str
+    installer: str
+    editable: bool
+    location: Private
+
+
+@dataclass(frozen=True)
+class Package:
+    """A Python package read from its files.
+
+    version: what version.py says, local tag (``+cu130``) included. source: where that stands.
+    cuda, hip, xpu: what it was built with; None means not.
+    """
+
+    name: str
+    present: bool
+    version: Fact[str]
+    cuda: Fact[str | None]
+    hip: str | None
+    xpu: str | None
+    location: Private
+    distributions: tuple[Distribution, ...]
+
+
+@dataclass(frozen=True)
+class TorchBinary:
+    """What torch's own libraries carry.
+
+    archs: ``sm_120``, ``compute_90``... compiled in, Unknown when not readable.
+    damaged: libraries the install record promises that are absent or of another size.
+    unresolved: CUDA libraries that torch needs and that no searched folder holds.
+    """
+
+    archs: Fact[tuple[str, ...]]
+    damaged: tuple[Library, ...]
+    unresolved: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A probe or check of the doctor that crashed or ran out of time."""
+
+    where: str
+    kind: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A frozen snapshot of one machine, in the order in which probes are declared."""
+
+    system: Fact[System]
+    environment: Fact[Environment]
+    kernel: Fact[KernelDriver]
+    nvml: Fact[Nvml]
+    visible: Fact[Visible]
+    interpreter: Fact[Interpreter]
+    torch: Fact[Package]
+    torch_binary: Fact[TorchBinary]
+    torchvision: Fact[Package]
+    torchaudio: Fact[Package]
+    faults: Fact[tuple[Fault, ...]]
+
+
+# --- target ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is judged, resolved once and passed everywhere.
+
+    python_from: ``--python``, ``VIRTUAL_ENV``, ``CONDA_PREFIX`` or ``doctor`` (last resort).
+    gpu: the selector as given, "" when none was. assumed: the ``--assume`` text, "" when none.
+    """
+
+    python: Private
+    python_from: str
+    gpu: Private
+    assumed: str
+
+
+# --- findings --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Repair:
+    """A reference to a repair. commands: argv lists; an argument may be Private."""
+
+    id: str
+    kind: str
+    grade: str
+    summary: str
+    commands: tuple[tuple[str | Private, ...], ...] = ()
+
+
+Evidence = Union[str, int, bool, None, Private, tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one check says of one subject; the engine turns it into a Finding.
+
+    title: the sentence of the report's headline. detail: where and why it matters here.
+    """
+
+    verdict: Verdict
+    title: str
+    detail: str = ""
+    subject: Private | None = None
+    reason: str | None = None
+    evidence: dict[str, Evidence] = field(default_factory=dict)
+    fixes: tuple[Repair, ...] = ()
+    touches: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Finding:
+    """An outcome with its place in the report: id, check, family, and what it follows from."""
+
+    id: str
+    check: str
+    family: str
+    verdict: Verdict
+    title: str
+    detail: str
+    subject: Private | None
+    reason: str | None
+    evidence: dict[str, Evidence]
+    because: str | None
+    fixes: tuple[Repair, ...]
+    harm: Harm
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything a renderer needs, and nothing else."""
+
+    created: str
+    version: str
+    recipe: str
+    recipe_age_days: int
+    target: Target
+    facts: Facts
+    findings: tuple[Finding, ...]
+    first: str | None
+    exit_code: Exit
+    replayed: bool = False

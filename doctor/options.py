@@ -1,0 +1,114 @@
+"""The command line and its twins in the environment."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+
+from klein_doctor import __version__
+from klein_doctor.exits import UsageError
+
+FORMATS = ("text", "brief", "json", "markdown")
+COLORS = ("auto", "always", "never")
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
+
+_EPILOG = """\
+exit codes: 0 healthy (warnings allowed), 1 problems, 2 wrong usage, 3 undecided,
+70 a fault of the doctor, 130 interrupted. They are the same in every format.
+
+Every option but --unredacted can be set in the environment, for example
+KLEIN_DOCTOR_FORMAT=json or KLEIN_DOCTOR_STRICT=1.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors in one line, as everything else here."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        raise UsageError(f"{message} (klein-doctor --help lists what there is)")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = _Parser(
+        prog="klein-doctor",
+        description="Says whether this machine's card, driver and PyTorch can run FLUX.2 [klein] "
+        "4B, why not, and what to do. It reads; it changes nothing.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    top.add_argument("--version", action="version", version=f"klein-doctor {__version__}")
+    target = top.add_argument_group("what is judged")
+    target.add_argument("--python", metavar="EXE", default="",
+                        help="the Python that runs the model, or its environment's folder "
+                        "(default: the active environment, else the doctor's own)")
+    target.add_argument("--gpu", metavar="INDEX|UUID", default="",
+                        help="the card to judge, numbered as in nvidia-smi")
+    target.add_argument("--assume", metavar="CARD,driver=N[,os=NAME]", default="",
+                        help="judge for a card that is not here, e.g. 'RTX 5070,driver=580'")
+    report = top.add_argument_group("the report")
+    report.add_argument("--format", choices=FORMATS, default="text",
+                        help="text (default), brief for chats, json, markdown for issues")
+    report.add_argument("--output", metavar="FILE", default="", help="write the report to a file")
+    report.add_argument("--from", dest="source", metavar="FILE", default="",
+                        help="judge a report instead of this machine: JSON, or a pasted Markdown "
+                        "report; - reads standard input")
+    report.add_argument("--select", metavar="CHECK", action="append", default=[],
+                        help="only these checks (repeat, or separate by commas)")
+    report.add_argument("--ignore", metavar="CHECK", action="append", default=[],
+                        help="all but these checks")
+    report.add_argument("--strict", action="store_true",
+                        help="exit 1 on warnings and undecided checks too")
+    report.add_argument("--unredacted", action="store_true",
+                        help="keep real paths, names and identifiers in the report")
+    report.add_argument("--color", choices=COLORS, default="auto", help="colours in the text report")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    explain = commands.add_parser("explain", allow_abbrev=False,
+                                  help="what a check reads, why it matters, how to fix it by hand",
+                                  description="Explains a check; without one, lists them all.")
+    explain.add_argument("check", metavar="CHECK", nargs="?", default="")
+    return top
+
+
+def parse(argv: list[str], env: Mapping[str, str]) -> argparse.Namespace:
+    """Read the command line; what it does not say is taken from the environment.
+
+    Raises:
+        UsageError: one line. SystemExit: after --help and --version.
+    """
+    top = parser()
+    found = top.parse_args(argv)
+    given = _given(top, argv)
+    for action in top._actions:
+        name = action.option_strings[-1].removeprefix("--") if action.option_strings else ""
+        variable = "KLEIN_DOCTOR_" + name.upper().replace("-", "_")
+        if name in ("", "help", "version", "unredacted") or action.dest in given:
+            continue
+        if variable in env:
+            setattr(found, action.dest, _from_environment(action, variable, env[variable]))
+    found.select = _split(found.select)
+    found.ignore = _split(found.ignore)
+    if found.source and (found.python or found.gpu or found.assume):
+        raise UsageError("--from judges a report; --python, --gpu and --assume do not go with it")
+    return found
+
+
+def _given(top: argparse.ArgumentParser, argv: list[str]) -> set[str]:
+    """The options that stand on the command line itself."""
+    names = {argument.partition("=")[0] for argument in argv if argument.startswith("--")}
+    return {action.dest for action in top._actions if names & set(action.option_strings)}
+
+
+def _from_environment(action: argparse.Action, variable: str, value: str) -> object:
+    if action.nargs == 0:
+        if value.lower() in _TRUE + _FALSE:
+            return value.lower() in _TRUE
+        raise UsageError(f"{variable}={value}: use 1 or 0")
+    if action.choices is not None and value not in action.choices:
+        raise UsageError(f"{variable}={value}: use one of {', '.join(map(str, action.choices))}")
+    return [value] if isinstance(action.default, list) else value
+
+
+def _split(values: list[str]) -> tuple[str, ...]:
+    return tuple(name.strip() for value in values for name in value.split(",") if name.strip())

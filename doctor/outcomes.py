@@ -1,0 +1,139 @@
+"""Small words shared by the checks: outcomes, sizes, versions, repairs."""
+
+from __future__ import annotations
+
+from packaging.version import InvalidVersion, Version
+
+from klein_doctor.card import Card
+from klein_doctor.model import (
+    Facts,
+    Interpreter,
+    Known,
+    Outcome,
+    Package,
+    Private,
+    Repair,
+    Unknown,
+    Verdict,
+)
+from klein_doctor.recipe import Recipe
+from klein_doctor.wheels import Choice, choose
+
+DRIVER_PAGE = "https://www.nvidia.com/drivers"
+
+
+def passed(title: str, **evidence: object) -> Outcome:
+    """Nothing speaks against it."""
+    return Outcome(Verdict.PASS, title, evidence=dict(evidence))  # type: ignore[arg-type]
+
+
+def unknown(title: str, fact: Unknown | str) -> Outcome:
+    """The answer hangs on a fact that could not be read: never a pass, never a fail."""
+    reason = fact if isinstance(fact, str) else fact.reason
+    return Outcome(Verdict.UNKNOWN, title, reason=reason)
+
+
+def without_card(title: str, facts: Facts, fact: Unknown) -> Outcome:
+    """The answer hangs on the card, and there is none: gpu-not-found already says so."""
+    if isinstance(facts.nvml, Known) and not facts.nvml.value.gpus:
+        return Outcome(Verdict.SKIPPED, title, reason="because of gpu-not-found:1")
+    return unknown(title, fact)
+
+
+def branch(driver: str) -> int:
+    """The branch of a driver version: 580 for ``580.95.05``; 0 if it has none."""
+    head = driver.partition(".")[0]
+    return int(head) if head.isdigit() else 0
+
+
+def release(version: str) -> Version | None:
+    """A version without its local tag, None when it is not a version."""
+    try:
+        return Version(version.partition("+")[0])
+    except InvalidVersion:
+        return None
+
+
+def gib(size: int) -> str:
+    """Bytes as ``11.9 GiB``."""
+    return f"{size / 2**30:.1f} GiB"
+
+
+def driver_of(facts: Facts) -> str:
+    """The driver's version text, "" when nobody tells."""
+    if isinstance(facts.nvml, Known) and isinstance(facts.nvml.value.driver, Known):
+        return facts.nvml.value.driver.value
+    if isinstance(facts.kernel, Known):
+        return facts.kernel.value.module
+    return ""
+
+
+def python_version(facts: Facts) -> tuple[int, ...] | None:
+    """The target's Python version, None when its files do not tell."""
+    if isinstance(facts.interpreter, Known) and isinstance(facts.interpreter.value.version, Known):
+        return facts.interpreter.value.version.value
+    return None
+
+
+def wheel_choice(facts: Facts, recipe: Recipe, card: Card) -> Choice | None:
+    """The build the wheel table names for this card, driver and Python."""
+    installed = ""
+    if isinstance(facts.torch, Known) and isinstance(facts.torch.value.version, Known):
+        installed = facts.torch.value.version.value
+    audio = isinstance(facts.torchaudio, Known) and facts.torchaudio.value.present
+    driver = branch(driver_of(facts))
+    return choose(recipe, card.capability, driver, python_version(facts), installed, audio)
+
+
+def install_torch(
+    facts: Facts, recipe: Recipe, card: Card, *, again: bool = False
+) -> tuple[Repair, ...]:
+    """The repair that moves torch and its partners together, or what must happen before it."""
+    choice = wheel_choice(facts, recipe, card)
+    if choice is None or not isinstance(facts.interpreter, Known):
+        return (_driver_first(facts, recipe, card),)
+    names = " and ".join(package.partition("==")[0] for package in choice.packages)
+    torch = choice.packages[0].partition("==")[2]
+    summary = f"replace {names} together, with the build {torch}"
+    if isinstance(facts.torch, Known) and _from_conda(facts.torch.value):
+        summary += "; the present one came from conda: remove it there first"
+    command = pip_install(facts.interpreter.value, choice, again)
+    return (Repair("install-torch", "packages", "ask", summary, (command,)),)
+
+
+def pip_install(python: Interpreter, choice: Choice, again: bool) -> tuple[str | Private, ...]:
+    """The command that installs a build into the target, by pip or, where it has none, by uv."""
+    tail = (*choice.packages, "--index-url", choice.index)
+    if python.has_pip or not python.kind.startswith("uv"):
+        force = ("--force-reinstall",) if again else ()
+        return (python.path, "-m", "pip", "install", *force, *tail)
+    force = ("--reinstall",) if again else ()
+    return ("uv", "pip", "install", "--python", python.path, *force, *tail)
+
+
+def update_driver(branch_wanted: int) -> Repair:
+    """The driver is the user's to update; the doctor never does."""
+    return Repair(
+        "update-driver",
+        "driver",
+        "manual",
+        f"install NVIDIA driver {branch_wanted} or newer from {DRIVER_PAGE}, then restart",
+    )
+
+
+def _driver_first(facts: Facts, recipe: Recipe, card: Card) -> Repair:
+    generation = recipe.generation(card.capability)
+    floor = generation.min_driver if generation else 0
+    if branch(driver_of(facts)) < max(floor, recipe.fast_cuda.min_driver):
+        return update_driver(recipe.fast_cuda.min_driver)
+    return Repair(
+        "choose-python",
+        "packages",
+        "manual",
+        "no build in the table fits this card, driver and Python; use Python "
+        f"{recipe.python_floor.python} or newer, or see https://pytorch.org/get-started/locally",
+    )
+
+
+def _from_conda(package: Package) -> bool:
+    return any(item.installer == "conda" for item in package.distributions)

@@ -1,0 +1,101 @@
+"""Where a report goes: standard output, or a file that is whole or untouched."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import TextIO
+
+from klein_doctor.exits import UsageError
+from klein_doctor.model import Report
+
+
+class Output:
+    """A destination, checked before the machine is read so that no work is lost."""
+
+    def __init__(self, name: str) -> None:
+        """name: a file, or "" for standard output.
+
+        Raises:
+            UsageError: the file cannot be written, in one line.
+        """
+        self.name = name
+        self.path = Path(os.path.realpath(name)) if name else None
+        if self.path is not None:
+            self._check(self.path)
+
+    def write(self, report: Report, kind: str, color: str, form: str) -> None:
+        """Render the report to its destination."""
+        if self.path is None:
+            _render(report, _tolerant(sys.stdout), kind, color, form)
+            sys.stdout.flush()
+            return
+        try:
+            self._write_file(self.path, report, kind, color, form)
+        except OSError as error:
+            raise UsageError(f"--output {self.name}: {error.strerror or error}") from error
+
+    def _check(self, path: Path) -> None:
+        try:
+            if path.is_dir():
+                raise UsageError(f"--output {self.name}: it is a folder")
+            if not path.parent.is_dir():
+                raise UsageError(f"--output {self.name}: its folder does not exist")
+            special = path.exists() and not path.is_file()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise error if isinstance(error, UsageError) else UsageError(
+                f"--output {self.name}: {reason}") from error
+        place = path if special or path.exists() else path.parent
+        if not os.access(place, os.W_OK) or not (special or os.access(path.parent, os.W_OK)):
+            raise UsageError(f"--output {self.name}: no permission to write there")
+
+    def _write_file(self, path: Path, report: Report, kind: str, color: str, form: str) -> None:
+        if path.exists() and not path.is_file():
+            # A device or a pipe: there is nothing to replace.
+            with path.open("w", encoding="utf-8", errors="backslashreplace") as stream:
+                _render(report, stream, kind, color, form)
+            return
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", text=True)
+        try:
+            with open(handle, "w", encoding="utf-8", errors="backslashreplace") as stream:
+                _render(report, stream, kind, color, form)
+            os.chmod(temporary, path.stat().st_mode if path.exists() else 0o666 & ~_umask())
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+def _render(report: Report, stream: TextIO, kind: str, color: str, form: str) -> None:
+    if kind == "text":
+        from klein_doctor.report.text import render_text
+
+        render_text(report, stream, color, form)
+    elif kind == "brief":
+        from klein_doctor.report.brief import render_brief
+
+        stream.write(render_brief(report, form))
+    elif kind == "markdown":
+        from klein_doctor.report.markdown import render_markdown
+
+        stream.write(render_markdown(report, form))
+    else:
+        from klein_doctor.report.document import render_json
+
+        stream.write(render_json(report, form))
+
+
+def _tolerant(stream: TextIO) -> TextIO:
+    """The stream, made to escape what its encoding cannot carry instead of failing."""
+    if hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors="backslashreplace")
+    return stream
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

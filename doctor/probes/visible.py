@@ -1,0 +1,137 @@
+"""Which of NVML's GPUs a CUDA program would see, and which one the model would run on.
+
+NVML ignores CUDA_VISIBLE_DEVICES and counts along the PCI bus; CUDA counts the fastest card first
+unless CUDA_DEVICE_ORDER says PCI_BUS_ID. Only identifiers (UUIDs) mean the same card to both.
+Rules: CUDA C++ programming guide, "CUDA environment variables".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from klein_doctor.exits import UsageError
+from klein_doctor.card import strength
+from klein_doctor.model import (
+    Environment,
+    Fact,
+    Gpu,
+    Known,
+    MigInstance,
+    Nvml,
+    Unknown,
+    Visible,
+)
+
+
+class SelectorError(UsageError):
+    """``--gpu`` names no GPU of this machine."""
+
+
+@dataclass(frozen=True)
+class _Named:
+    """What an entry of a device list stands for: a GPU and perhaps one slice of it."""
+
+    index: int
+    mig: MigInstance | None = None
+
+
+def read_visible(nvml: Fact[Nvml], env: Environment, selector: str) -> Fact[Visible]:
+    """Resolve the device list and the chosen GPU.
+
+    Raises:
+        SelectorError: the selector is neither an index nor the start of an identifier here.
+    """
+    if isinstance(nvml, Unknown):
+        return nvml
+    gpus = nvml.value.gpus
+    if not gpus:
+        return Unknown("NVML (the driver's query library) shows no GPU")
+    order, certain = cuda_order(gpus, env.cuda_device_order)
+    listed = env.cuda_visible_devices
+    entries, problem = _listed(gpus, order, None if listed is None else listed.real)
+    if selector:
+        chosen = _select(gpus, selector)
+        return Known(
+            Visible(tuple(e.index for e in entries), certain, problem, chosen.index, "--gpu",
+                    chosen.mig)
+        )
+    first = entries[0] if entries else None
+    return Known(
+        Visible(
+            order=tuple(entry.index for entry in entries),
+            certain=certain,
+            problem=problem,
+            chosen=None if first is None else first.index,
+            chosen_by="first" if listed is None else "CUDA_VISIBLE_DEVICES",
+            mig=None if first is None else first.mig,
+        )
+    )
+
+
+def cuda_order(gpus: tuple[Gpu, ...], device_order: str | None) -> tuple[tuple[int, ...], bool]:
+    """CUDA's own order of the GPUs as NVML indices, and whether that is certain."""
+    by_bus = tuple(gpu.index for gpu in gpus)
+    if device_order == "PCI_BUS_ID" or len({strength(gpu) for gpu in gpus}) <= 1:
+        return by_bus, True
+    # CUDA does not publish how it ranks speed: generation, then memory, is an approximation.
+    ranked = sorted(gpus, key=lambda gpu: (tuple(-part for part in strength(gpu)), gpu.index))
+    return tuple(gpu.index for gpu in ranked), False
+
+
+def _listed(
+    gpus: tuple[Gpu, ...], order: tuple[int, ...], text: str | None
+) -> tuple[list[_Named], str]:
+    if text is None:
+        return [_Named(index) for index in order], ""
+    if not text.strip():
+        return [], "is set but empty"
+    found: list[_Named] = []
+    for entry in (part.strip() for part in text.split(",")):
+        named = _entry(gpus, order, entry)
+        if named is None:
+            # CUDA stops at the first entry it cannot resolve and ignores the rest.
+            return found, _why(entry, len(gpus))
+        found.append(named)
+    return found, ""
+
+
+def _entry(gpus: tuple[Gpu, ...], order: tuple[int, ...], entry: str) -> _Named | None:
+    if entry.isascii() and entry.isdigit():
+        place = int(entry[:9])
+        return _Named(order[place]) if place < len(order) else None
+    return _by_uuid(gpus, entry)
+
+
+def _by_uuid(gpus: tuple[Gpu, ...], entry: str) -> _Named | None:
+    if entry.startswith("MIG-"):
+        for gpu in gpus:
+            for mig in gpu.mig_instances:
+                if mig.uuid.real.startswith(entry):
+                    return _Named(gpu.index, mig)
+        return None
+    if not entry.startswith("GPU-") or len(entry) == 4:
+        return None
+    found = [gpu.index for gpu in gpus if gpu.uuid.real.casefold().startswith(entry.casefold())]
+    return _Named(found[0]) if len(found) == 1 else None
+
+
+def _why(entry: str, count: int) -> str:
+    if entry.lstrip("-").isdigit() and entry.startswith("-"):
+        return "contains a negative number, which ends the list"
+    if entry.isdigit():
+        return f"names device {entry[:9]}, but there are {count} (counted from 0)"
+    if entry.startswith(("GPU-", "MIG-")):
+        return "names an identifier that no GPU here has"
+    return "contains an entry that is neither a number nor a GPU identifier"
+
+
+def _select(gpus: tuple[Gpu, ...], selector: str) -> _Named:
+    if selector.isascii() and selector.isdigit():
+        if int(selector[:9]) < len(gpus):
+            return _Named(gpus[int(selector[:9])].index)
+    else:
+        named = _by_uuid(gpus, selector)
+        if named is not None:
+            return named
+    known = ", ".join(str(gpu.index) for gpu in gpus)
+    raise SelectorError(f"--gpu {selector}: no such GPU; nvidia-smi counts {known} here")

@@ -1,0 +1,295 @@
+"""The recipe: every figure the doctor judges by, as rows of data with a source and a date.
+
+Tables stand in ``recipes/*.toml``; each row names a key of its file's ``[sources]`` and the day
+on which it was true. A row that does not fit its type is an error at start-up, not at use.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from packaging.version import Version
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # pragma: no cover - the other branch is the one covered on newer Pythons
+    import tomli as tomllib
+
+Capability = tuple[int, int]
+Row = TypeVar("Row")
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+class RecipeError(ValueError):
+    """A recipe file does not have the shape its rows promise."""
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A range of compute capabilities and the driver branch its cards need (0: none on record)."""
+
+    name: str
+    min_capability: str
+    below_capability: str
+    min_driver: int
+    source: str
+    as_of: str
+    open_module_only: bool = False
+
+    def holds(self, capability: Capability) -> bool:
+        """Whether a card of this capability belongs to the generation."""
+        return pair(self.min_capability) <= capability < pair(self.below_capability)
+
+
+@dataclass(frozen=True)
+class CapabilityFloor:
+    """Where wheels end (fails_below) and where FP8 arithmetic begins (fp8_from)."""
+
+    fails_below: str
+    fp8_from: str
+    source: str
+    as_of: str
+
+
+@dataclass(frozen=True)
+class CudaFloor:
+    """The driver branch from which any CUDA runtime of a major release runs."""
+
+    cuda_major: int
+    min_driver: int
+    source: str
+    as_of: str
+
+
+@dataclass(frozen=True)
+class CudaPaired:
+    """The driver that was released with a CUDA minor."""
+
+    cuda: str
+    driver: str
+    source: str
+    as_of: str
+
+
+@dataclass(frozen=True)
+class MemoryFloor:
+    """Least free GPU memory (GiB) with which a route ever finished an image."""
+
+    gib: str
+    route: str
+    measured_on: str
+    source: str
+    as_of: str
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """The architectures compiled into some torch versions of one variant (``cu130``)."""
+
+    torch: tuple[str, ...]
+    variant: str
+    archs: tuple[str, ...]
+    source: str
+    as_of: str
+
+
+@dataclass(frozen=True)
+class Trio:
+    """The torchvision and torchaudio that belong to a torch; python: first and last (``3.10``)."""
+
+    torch: str
+    torchvision: str
+    torchaudio: str
+    python: tuple[str, ...]
+    pypi: str
+    source: str
+    as_of: str
+
+
+@dataclass(frozen=True)
+class PartnerFloor:
+    """From this partner version on, any torch from ``torch`` on will do."""
+
+    partner: str
+    torch: str
+    source: str
+    as_of: str
+
+
+@dataclass(frozen=True)
+class Install:
+    """A build to install: the first row whose driver and capability bounds hold is taken."""
+
+    min_driver: int
+    min_capability: str
+    variant: str
+    newest: str
+    index: str
+    source: str
+    as_of: str
+    max_capability: str = "99.0"
+
+
+@dataclass(frozen=True)
+class TorchFloor:
+    """The oldest torch any build of which carries code for a capability."""
+
+    min_capability: str
+    torch: str
+    source: str
+    as_of: str
+
+
+@dataclass(frozen=True)
+class FastCuda:
+    """The CUDA release from which ComfyUI keeps its own kernels on, and who can have it."""
+
+    cuda: str
+    min_capability: str
+    min_driver: int
+    source: str
+    as_of: str
+
+
+@dataclass(frozen=True)
+class PythonFloor:
+    """The oldest Python any route has wheels for."""
+
+    python: str
+    source: str
+    as_of: str
+
+
+@dataclass(frozen=True)
+class GpuRow:
+    """A card: its name without the vendor's prefix, memory sizes sold (GiB), PCI device ids."""
+
+    name: str
+    compute_capability: str
+    memory_gib: tuple[int, ...]
+    pci_ids: tuple[str, ...]
+    source: tuple[str, ...]
+    as_of: str
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All tables of one day."""
+
+    as_of: str
+    generations: tuple[Generation, ...]
+    capability_floor: CapabilityFloor
+    cuda_floors: tuple[CudaFloor, ...]
+    cuda_paired: tuple[CudaPaired, ...]
+    memory_floors: tuple[MemoryFloor, ...]
+    wheels: tuple[Wheel, ...]
+    trios: tuple[Trio, ...]
+    vision_floors: tuple[PartnerFloor, ...]
+    audio_floors: tuple[PartnerFloor, ...]
+    installs: tuple[Install, ...]
+    torch_floors: tuple[TorchFloor, ...]
+    fast_cuda: FastCuda
+    python_floor: PythonFloor
+
+    def generation(self, capability: Capability) -> Generation | None:
+        """The generation a capability belongs to; None if it is newer or older than the table."""
+        return next((row for row in self.generations if row.holds(capability)), None)
+
+    def newest_capability(self) -> Capability:
+        """The end of the table: from here on a card is newer than the doctor's knowledge."""
+        return max(pair(row.below_capability) for row in self.generations)
+
+    def archs_of(self, torch: str, variant: str) -> tuple[str, ...] | None:
+        """What the wheel table says a build carries; None where it has no such row."""
+        return next(
+            (row.archs for row in self.wheels if row.variant == variant and torch in row.torch),
+            None,
+        )
+
+    def trio(self, torch: str) -> Trio | None:
+        """The partners of a torch version (without its local tag); None if it is not listed."""
+        return next((row for row in self.trios if row.torch == torch), None)
+
+    def newest_torch(self) -> str:
+        """The newest torch in the tables."""
+        return max((row.torch for row in self.trios), key=Version)
+
+
+def pair(text: str) -> tuple[int, int]:
+    """``"12.0"`` as ``(12, 0)``."""
+    major, _, minor = text.partition(".")
+    return int(major), int(minor or 0)
+
+
+def load(folder: Path = RECIPES) -> Recipe:
+    """Read the tables that every diagnosis needs.
+
+    Raises:
+        RecipeError: naming the file and row that is not what it should be.
+    """
+    driver, torch = _read(folder / "driver.toml"), _read(folder / "torch.toml")
+    return Recipe(
+        as_of=min(str(driver["as_of"]), str(torch["as_of"])),
+        generations=_rows(Generation, driver, "generation"),
+        capability_floor=_rows(CapabilityFloor, driver, "capability_floor")[0],
+        cuda_floors=_rows(CudaFloor, driver, "cuda_floor"),
+        cuda_paired=_rows(CudaPaired, driver, "cuda_paired"),
+        memory_floors=_rows(MemoryFloor, driver, "memory_floor"),
+        wheels=_rows(Wheel, torch, "wheel"),
+        trios=_rows(Trio, torch, "trio"),
+        vision_floors=_rows(PartnerFloor, torch, "vision_floor"),
+        audio_floors=_rows(PartnerFloor, torch, "audio_floor"),
+        installs=_rows(Install, torch, "install"),
+        torch_floors=_rows(TorchFloor, torch, "torch_floor"),
+        fast_cuda=_rows(FastCuda, torch, "fast_cuda")[0],
+        python_floor=_rows(PythonFloor, torch, "python_floor")[0],
+    )
+
+
+@lru_cache(maxsize=1)
+def gpu_rows() -> tuple[GpuRow, ...]:
+    """The table of cards; read only when a card must be told by its PCI id or its name."""
+    return _rows(GpuRow, _read(RECIPES / "gpus.toml"), "gpu")
+
+
+def find_gpu(name: str) -> GpuRow | None:
+    """The row of a card by its marketing name, whatever its spelling and prefixes."""
+    wanted = _folded(name)
+    return next((row for row in gpu_rows() if _folded(row.name) == wanted), None)
+
+
+def _folded(name: str) -> str:
+    text = name.casefold()
+    for prefix in ("nvidia", "geforce"):
+        text = text.replace(prefix, " ")
+    return "".join(text.split()).removesuffix("gpu")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"recipe {path.name} cannot be read: {error}") from error
+
+
+def _rows(kind: type[Row], data: dict[str, Any], table: str) -> tuple[Row, ...]:
+    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    rows = []
+    for number, row in enumerate(data.get(table, [])):
+        try:
+            rows.append(kind(**{key: _frozen(value) for key, value in row.items()}))
+        except TypeError as error:
+            extra = sorted(set(row) - names)
+            raise RecipeError(f"[[{table}]] row {number + 1}: {extra or error}") from error
+    if not rows:
+        raise RecipeError(f"[[{table}]] has no rows")
+    return tuple(rows)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

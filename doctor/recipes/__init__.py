@@ -1,0 +1,1 @@
+"""Tables of data; see klein_doctor.recipe."""

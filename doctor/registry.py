@@ -1,0 +1,114 @@
+"""How a check is declared, and the catalogue of all of them.
+
+A check is a pure function of (Facts, Recipe) that returns one Outcome, or several when it judges
+several subjects. Discovery walks the package ``klein_doctor.checks``: a new file is enough.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Union
+
+from klein_doctor.model import Facts, Harm, Outcome
+from klein_doctor.recipe import Recipe
+
+Judge = Callable[[Facts, Recipe], Union[Outcome, Sequence[Outcome]]]
+
+
+class RegistryError(ValueError):
+    """A check is declared twice, or names a check that does not exist."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """A declared check.
+
+    requires: checks that must not have failed, or this one is skipped because of them.
+    follows: checks whose fault brings this one's along, so that mending them mends it.
+    reads, why, by_hand: the three paragraphs of ``explain``.
+    """
+
+    name: str
+    family: str
+    title: str
+    harm: Harm
+    judge: Judge
+    reads: str
+    why: str
+    by_hand: str
+    requires: tuple[str, ...] = ()
+    follows: tuple[str, ...] = ()
+
+
+_declared: dict[str, Check] = {}
+
+
+
+def check(
+    name: str,
+    *,
+    family: str,
+    title: str,
+    harm: Harm,
+    reads: str,
+    why: str,
+    by_hand: str,
+    requires: tuple[str, ...] = (),
+    follows: tuple[str, ...] = (),
+) -> Callable[[Judge], Judge]:
+    """Declare the decorated function as a check."""
+
+    def declare(judge: Judge) -> Judge:
+        if name in _declared and _declared[name].judge.__module__ != judge.__module__:
+            raise RegistryError(f"check {name} is declared twice")
+        _declared[name] = Check(
+            name, family, title, harm, judge, reads, why, by_hand, requires, follows
+        )
+        return judge
+
+    return declare
+
+
+@lru_cache(maxsize=1)
+def catalogue() -> dict[str, Check]:
+    """All checks by name, in the order in which they run: what is required comes first.
+
+    Raises:
+        RegistryError: an edge names an unknown check, or edges run in a circle.
+    """
+    from klein_doctor import checks
+
+    modules = [info.name for info in pkgutil.iter_modules(checks.__path__)]
+    for module in sorted(modules, key=_family_order):
+        importlib.import_module(f"klein_doctor.checks.{module}")
+    return ordered(_declared)
+
+
+def ordered(declared: dict[str, Check]) -> dict[str, Check]:
+    """Checks in an order that respects their edges and otherwise keeps the declared one."""
+    for item in declared.values():
+        for name in (*item.requires, *item.follows):
+            if name not in declared:
+                raise RegistryError(f"check {item.name} names an unknown check: {name}")
+    done: dict[str, Check] = {}
+    while len(done) < len(declared):
+        ready = [
+            item
+            for item in declared.values()
+            if item.name not in done and all(n in done for n in (*item.requires, *item.follows))
+        ]
+        if not ready:
+            stuck = ", ".join(name for name in declared if name not in done)
+            raise RegistryError(f"checks require each other in a circle: {stuck}")
+        done[ready[0].name] = ready[0]
+    return done
+
+
+def _family_order(module: str) -> tuple[int, str]:
+    """Subjects in the order in which a machine is built up; new files come after."""
+    known = ("gpu_missing", "gpu", "driver", "python_env", "torch_build", "torch_partners")
+    return (known.index(module) if module in known else len(known), module)

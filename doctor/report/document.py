@@ -1,0 +1,96 @@
+"""The JSON report: one document, its seal, and its short form for pasting."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from klein_doctor.codec import encode
+from klein_doctor.model import Finding, Known, Report, Unknown
+from klein_doctor.report.commands import command_lines
+
+SCHEMA = "klein-doctor/report/1"
+
+
+def document(report: Report, form: str) -> dict[str, Any]:
+    """The report as JSON-ready data, sealed; form is one of codec.FORMS."""
+    data: dict[str, Any] = {
+        "schema": SCHEMA,
+        "created": report.created,
+        "doctor": {
+            "version": report.version,
+            "recipe": report.recipe,
+            "recipe_age_days": report.recipe_age_days,
+        },
+        "target": encode(report.target, form),
+        "facts": encode(report.facts, form),
+        "findings": [_finding(report, finding, form) for finding in report.findings],
+        "first": report.first,
+        "before": None,
+        "plan": [],
+        "steps": [],
+        "generation": None,
+        "ready": False,
+        "changed": False,
+        "reboot_needed": False,
+        "retry": False,
+        "exit_code": int(report.exit_code),
+    }
+    data["seal"] = seal(data)
+    return data
+
+
+def seal(data: dict[str, Any]) -> str:
+    """SHA-256 over the canonical JSON without the seal itself; tells accidental damage, no more."""
+    rest = {key: value for key, value in data.items() if key != "seal"}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def render_json(report: Report, form: str) -> str:
+    """One JSON document and a newline, in ASCII so that any stream can carry it."""
+    return json.dumps(document(report, form), indent=1) + "\n"
+
+
+def compact(report: Report, form: str, limit: int) -> str:
+    """The document on one line, its findings left out where it would grow beyond limit."""
+    data = document(report, form)
+    text = json.dumps(data, separators=(",", ":"))
+    if len(text) > limit:
+        data["findings"] = []
+        data["seal"] = seal(data)
+        text = json.dumps(data, separators=(",", ":"))
+    return text
+
+
+def _finding(report: Report, finding: Finding, form: str) -> dict[str, Any]:
+    return {
+        "id": finding.id,
+        "check": finding.check,
+        "family": finding.family,
+        "subject": encode(finding.subject, form),
+        "verdict": finding.verdict.value,
+        "title": finding.title,
+        "detail": finding.detail,
+        "reason": finding.reason,
+        "evidence": encode(finding.evidence, form),
+        "because": finding.because,
+        "fixes": [
+            {
+                "id": repair.id,
+                "kind": repair.kind,
+                "grade": repair.grade,
+                "summary": repair.summary,
+                "commands": command_lines(report, repair, form),
+            }
+            for repair in finding.fixes
+        ],
+    }
+
+
+def known(fact: object, default: Any = None) -> Any:
+    """The value of a Known fact, else the default."""
+    if isinstance(fact, Known):
+        return fact.value
+    return default if isinstance(fact, Unknown) else fact

@@ -1,0 +1,183 @@
+"""The report for a person at a terminal: good at 80 columns, without colours and in a pipe."""
+
+from __future__ import annotations
+
+import os
+from typing import TextIO
+
+from rich.console import Console
+from rich.text import Text
+
+from klein_doctor.model import Finding, Report, Verdict
+from klein_doctor.report import words
+from klein_doctor.report.commands import command_lines
+
+_PIPE_WIDTH = 80
+_WIDEST = 100
+_NARROWEST = 40
+_LABEL = 9
+_STALE_DAYS = 120
+
+
+def console_for(stream: TextIO, color: str) -> Console:
+    """A console on the stream; color is auto, always or never."""
+    columns = os.environ.get("COLUMNS", "")
+    width = int(columns) if columns.isdigit() and int(columns) else None
+    terminal = stream.isatty()
+    if width is None and terminal:
+        try:
+            width = os.get_terminal_size(stream.fileno()).columns or None
+        except (OSError, ValueError):
+            width = None
+    plain = color == "never" or (color == "auto" and not _colours_wanted(terminal))
+    return Console(
+        file=stream,
+        width=max(_NARROWEST, min(width or _PIPE_WIDTH, _WIDEST)),
+        no_color=plain,
+        color_system=None if plain else "standard",
+        force_terminal=not plain,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        legacy_windows=False,
+    )
+
+
+def render_text(report: Report, stream: TextIO, color: str, form: str) -> None:
+    """Write the report to the stream."""
+    write(report, console_for(stream, color), form)
+
+
+def write(report: Report, console: Console, form: str) -> None:
+    """Write the report to a console of any kind."""
+    page = _Page(console, report, form)
+    found = words.groups(report)
+    page.headline()
+    if found.first is not None and found.first.verdict is Verdict.FAIL:
+        page.problem(found.first, "FIX FIRST", with_check=True)
+        page.followers(found.followers)
+        for finding in found.others:
+            page.problem(finding, "ALSO")
+    else:
+        page.machine()
+    for finding in ([found.first] if found.first else []) + list(found.warnings):
+        if finding.verdict is Verdict.WARN:
+            page.remark(finding)
+    for finding in found.crashed:
+        page.remark(finding)
+    page.unjudged(found)
+    page.rest(found)
+
+
+class _Page:
+    """Lines of one report on one console."""
+
+    def __init__(self, console: Console, report: Report, form: str) -> None:
+        self.console = console
+        self.report = report
+        self.form = form
+
+    def headline(self) -> None:
+        style = {0: "bold green", 1: "bold red"}.get(int(self.report.exit_code), "bold yellow")
+        note = "replayed from a report" if self.report.replayed else "read only, nothing was changed"
+        self.pair(words.headline(self.report), note, style)
+
+    def pair(self, left: str, right: str, style: str, indent: int = 0) -> None:
+        """A text and, at the right margin or on its own line, a quiet note."""
+        room = self.console.width - indent - 2 - len(right)
+        text = Text(left, style)
+        if text.cell_len <= room:
+            gap = self.console.width - indent - text.cell_len - len(right)
+            text.append(" " * gap).append(right, "dim")
+            self.line(text, indent)
+        else:
+            for part in text.wrap(self.console, self.console.width - indent):
+                self.line(part, indent)
+            self.line(Text(right, "dim"), indent + 2)
+
+    def line(self, text: Text, indent: int = 0) -> None:
+        text.rstrip()
+        self.console.print(Text(" " * indent).append_text(text), soft_wrap=True)
+
+    def row(self, label: str, value: str, style: str = "") -> None:
+        """A label and a text that wraps below itself."""
+        width = max(20, self.console.width - _LABEL - 2)
+        for number, part in enumerate(Text(value, style).wrap(self.console, width)):
+            head = Text(f"  {label if number == 0 else '':<{_LABEL}}", "dim")
+            self.line(head.append_text(part))
+
+    def problem(self, finding: Finding, label: str, with_check: bool = False) -> None:
+        self.pair(f"{label}  {finding.title}", finding.check, "bold red", 1)
+        self.row("Seen", finding.detail)
+        if finding.subject is not None:
+            self.row("Where", getattr(finding.subject, self.form))
+        for number, repair in enumerate(finding.fixes):
+            self.row("Fix" if number == 0 else "or", repair.summary)
+            for line in command_lines(self.report, repair, self.form):
+                self.line(Text(line, "cyan"), 4)
+        if with_check:
+            self.row("More", f"klein-doctor explain {finding.check}")
+
+    def followers(self, findings: tuple[Finding, ...]) -> None:
+        if findings:
+            self.wrapped("Should clear with it: " + ", ".join(f.check for f in findings), "", 1)
+
+    def machine(self) -> None:
+        self.row("Card", words.card_line(self.report) or "none answers")
+        self.row("Driver", words.driver_line(self.report) or "unknown")
+        self.row("Python", words.python_line(self.report))
+        self.row("PyTorch", words.torch_line(self.report) or "none")
+        self.row("Picture", "not proven yet: this version judges, it does not generate")
+
+    def remark(self, finding: Finding) -> None:
+        label = "Remark" if finding.verdict is Verdict.WARN else "Crashed"
+        self.pair(f"{label}  {finding.title}", finding.check, "yellow", 1)
+        reason = f" ({finding.reason})" if finding.reason else ""
+        self.row("", finding.detail + reason)
+        for repair in finding.fixes[:1]:
+            self.row("Fix", repair.summary)
+
+    def unjudged(self, found: words.Groups) -> None:
+        unknown = [f for f in found.unjudged if f.verdict is Verdict.UNKNOWN]
+        skipped = len(found.unjudged) - len(unknown)
+        reasons: dict[str, list[str]] = {}
+        for finding in unknown:
+            reasons.setdefault(finding.reason or "unknown", []).append(finding.check)
+        for reason, checks in reasons.items():
+            self.wrapped(f"Not judged: {', '.join(checks)} ({reason})", "yellow", 1)
+        if skipped:
+            self.wrapped(f"Waiting for the above: {skipped} more check{'s' * (skipped > 1)}", "", 1)
+
+    def rest(self, found: words.Groups) -> None:
+        fine = words.fine(self.report)
+        if fine and self.report.first is not None:
+            self.wrapped("Fine: " + ", ".join(fine), "green", 1)
+        where = getattr(words.place(self.report), self.form)
+        chosen = words.CHOSEN.get(self.report.target.python_from, self.report.target.python_from)
+        self.wrapped(f"Judged: the Python in {where} ({chosen})", "", 1)
+        if self.report.recipe_age_days > _STALE_DAYS:
+            self.wrapped(f"The doctor's tables are {self.report.recipe_age_days} days old; a newer "
+                         "klein-doctor may know more.", "yellow", 1)
+        self.line(Text("Next: ").append(_next(self.report), "bold"))
+
+    def wrapped(self, value: str, style: str, indent: int) -> None:
+        width = max(20, self.console.width - indent - 2)
+        for number, part in enumerate(Text(value, style).wrap(self.console, width)):
+            self.line(part, indent + (2 if number else 0))
+
+
+def _next(report: Report) -> str:
+    first = next((f for f in report.findings if f.id == report.first), None)
+    if first is not None:
+        return f"klein-doctor explain {first.check}"
+    if report.exit_code:
+        return "klein-doctor --format markdown, and attach it to an issue"
+    return "start ComfyUI; to report a problem, klein-doctor --format markdown"
+
+
+def _colours_wanted(terminal: bool) -> bool:
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return terminal and os.environ.get("TERM", "") != "dumb"

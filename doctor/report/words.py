@@ -1,0 +1,178 @@
+"""What several renderers say alike: the headline, the machine in a few words, the groups."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from klein_doctor.model import Finding, Gpu, Private, Report, Verdict
+from klein_doctor.report.document import known
+
+FAMILIES = {
+    "gpu": "card",
+    "driver": "driver",
+    "python": "Python",
+    "torch": "PyTorch",
+    "doctor": "",
+}
+_ORIGINS = {
+    "gpu": "hardware",
+    "driver": "environment",
+    "python": "environment",
+    "torch": "environment",
+    "doctor": "the doctor itself",
+}
+CHOSEN = {
+    "--python": "named by --python",
+    "VIRTUAL_ENV": "the active environment",
+    "CONDA_PREFIX": "the active conda environment",
+    "doctor": "the doctor's own, as none was named and none is active",
+}
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The findings of a report by what a reader does with them."""
+
+    first: Finding | None
+    followers: tuple[Finding, ...]
+    others: tuple[Finding, ...]
+    warnings: tuple[Finding, ...]
+    unjudged: tuple[Finding, ...]
+    crashed: tuple[Finding, ...]
+    passed: tuple[Finding, ...]
+
+
+def groups(report: Report) -> Groups:
+    """Sort the findings for reading."""
+    everything = report.findings
+    first = next((f for f in everything if f.id == report.first), None)
+    rest = [f for f in everything if f is not first]
+    bad = [f for f in rest if f.verdict is Verdict.FAIL]
+    warned = [f for f in rest if f.verdict is Verdict.WARN]
+    if first is not None:
+        followers = [f for f in bad + warned if f.because == first.id]
+    else:
+        followers = []
+    return Groups(
+        first=first,
+        followers=tuple(followers),
+        others=tuple(f for f in bad if f not in followers),
+        warnings=tuple(f for f in warned if f not in followers),
+        unjudged=tuple(f for f in everything if f.verdict in (Verdict.UNKNOWN, Verdict.SKIPPED)),
+        crashed=tuple(f for f in everything if f.verdict is Verdict.CRASHED),
+        passed=tuple(f for f in everything if f.verdict is Verdict.PASS),
+    )
+
+
+def headline(report: Report) -> str:
+    """The verdict in one sentence."""
+    found = groups(report)
+    fails = [f for f in report.findings if f.verdict is Verdict.FAIL]
+    if fails:
+        roots = [f for f in fails if f.because is None] or fails
+        text = f"{_count(len(roots), 'problem')} to fix"
+        more = len(found.followers) if len(roots) == 1 else len(fails) - len(roots)
+        return f"{text}; {more} more follow{'s' if more == 1 else ''} from it." if more else text + "."
+    undecided = [f for f in report.findings if f.verdict in (Verdict.UNKNOWN, Verdict.CRASHED)]
+    if undecided:
+        return f"No problem found, but {_count(len(undecided), 'check')} could not be judged."
+    warnings = [f for f in report.findings if f.verdict is Verdict.WARN]
+    text = "Card, driver and PyTorch can run FLUX.2 [klein] 4B"
+    return f"{text}; {_count(len(warnings), 'remark')}." if warnings else text + "."
+
+
+def verdict_word(report: Report) -> str:
+    """One word for the whole: ok, problems or undecided."""
+    return {0: "ok", 1: "problems", 3: "undecided"}.get(int(report.exit_code), "undecided")
+
+
+def origin(finding: Finding) -> str:
+    """Where a finding originates: hardware, environment, ComfyUI install, files..."""
+    return _ORIGINS.get(finding.family, finding.family)
+
+
+def fine(report: Report) -> list[str]:
+    """The areas in which every judged check passed."""
+    by_family: dict[str, set[Verdict]] = {}
+    for finding in report.findings:
+        by_family.setdefault(finding.family, set()).add(finding.verdict)
+    quiet = {Verdict.PASS, Verdict.SKIPPED}
+    return [
+        FAMILIES.get(family, family)
+        for family, verdicts in by_family.items()
+        if Verdict.PASS in verdicts and verdicts <= quiet and FAMILIES.get(family, family)
+    ]
+
+
+def chosen_gpu(report: Report) -> Gpu | None:
+    """The GPU the model would run on."""
+    nvml, visible = known(report.facts.nvml), known(report.facts.visible)
+    if nvml is None or visible is None:
+        return None
+    return next((gpu for gpu in nvml.gpus if gpu.index == visible.chosen), None)
+
+
+def card_line(report: Report) -> str:
+    """Card, memory, display and driver in one line; "" when no card answers."""
+    gpu = chosen_gpu(report)
+    if gpu is None:
+        return ""
+    parts = [known(gpu.name, "GPU").removeprefix("NVIDIA ")]
+    total, free = known(gpu.total_bytes), known(gpu.free_bytes)
+    if total:
+        parts.append(f"{total / 2**30:.1f} GiB")
+    if free is not None:
+        display = " with a display on it" if known(gpu.display_active) else ""
+        parts.append(f"{free / 2**30:.1f} GiB free now{display}")
+    return ", ".join(parts) + (" (assumed, not measured)" if report.target.assumed else "")
+
+
+def driver_line(report: Report) -> str:
+    """The driver's version, "" when unknown."""
+    nvml = known(report.facts.nvml)
+    driver = known(nvml.driver, "") if nvml is not None else ""
+    cuda = known(nvml.cuda) if nvml is not None else None
+    return f"{driver} (CUDA {cuda[0]}.{cuda[1]})" if driver and cuda else driver
+
+
+def torch_line(report: Report) -> str:
+    """torch and its partners with their versions, "" when there is none."""
+    found = []
+    for fact in (report.facts.torch, report.facts.torchvision, report.facts.torchaudio):
+        package = known(fact)
+        if package is not None and package.present:
+            found.append(f"{package.name} {known(package.version, '(version unknown)')}")
+    return ", ".join(found)
+
+
+def system_line(report: Report) -> str:
+    """Operating system, WSL and container."""
+    system = known(report.facts.system)
+    if system is None:
+        return "unknown"
+    parts = [system.distribution or f"{system.os} {system.release}".strip(), system.machine]
+    if system.wsl:
+        parts.append(f"WSL {system.wsl}")
+    if system.container:
+        parts.append(f"in a container ({system.container})")
+    return ", ".join(part for part in parts if part)
+
+
+def python_line(report: Report) -> str:
+    """The target Python's version and kind."""
+    python = known(report.facts.interpreter)
+    if python is None:
+        return "unknown"
+    version = known(python.version)
+    shown = ".".join(str(part) for part in version) if version else "of unknown version"
+    return f"{shown} ({python.kind})"
+
+
+def place(report: Report) -> Private:
+    """The folder that is judged: the environment's root."""
+    python = known(report.facts.interpreter)
+    return python.prefix if python is not None else report.target.python
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"

@@ -1,0 +1,1 @@
+"""The repairs, one file each; none is part of this version, which only diagnoses."""
