@@ -8,8 +8,14 @@ from klein_doctor.outcomes import branch, driver_of, install_torch, passed, unkn
 from klein_doctor.recipe import Recipe, pair
 from klein_doctor.registry import check
 
-
 _NO_DRIVER = ("library-missing", "driver-not-loaded")
+
+
+def _no_driver() -> Outcome:
+    """There is nothing to judge: gpu-not-found says what is missing."""
+    return Outcome(
+        Verdict.SKIPPED, "No driver that could be judged", reason="because of gpu-not-found:1"
+    )
 
 
 @check(
@@ -26,6 +32,8 @@ _NO_DRIVER = ("library-missing", "driver-not-loaded")
 def driver_library_mismatch(facts: Facts, recipe: Recipe) -> Outcome:
     if isinstance(facts.nvml, Unknown):
         return unknown("Whether the driver's parts fit together is not known", facts.nvml)
+    if facts.nvml.value.outcome in _NO_DRIVER:
+        return _no_driver()
     if facts.nvml.value.outcome != "version-mismatch":
         return passed("The driver's library and kernel module fit together")
     module = facts.kernel.value.module if isinstance(facts.kernel, Known) else ""
@@ -65,7 +73,7 @@ def driver_broken(facts: Facts, recipe: Recipe) -> Outcome:
             nvml,
         )
     if nvml.outcome != "ok" or not nvml.gpus:
-        return passed("What there is of the driver answers")
+        return _no_driver()
     gpu = chosen_gpu(facts)
     lost = gpu.fault if gpu is not None else ""
     if lost:
@@ -177,7 +185,7 @@ def _fail(title: str, detail: str, nvml: Nvml, do: str = "") -> Outcome:
 def driver_too_old(facts: Facts, recipe: Recipe) -> Outcome:
     driver = driver_of(facts)
     if isinstance(facts.nvml, Known) and facts.nvml.value.outcome in _NO_DRIVER and not driver:
-        return Outcome(Verdict.SKIPPED, "There is no driver", reason="because of gpu-not-found:1")
+        return _no_driver()
     if not branch(driver):
         reason = "no driver told its version"
         if isinstance(facts.nvml, Known) and isinstance(facts.nvml.value.driver, Unknown):
@@ -225,8 +233,8 @@ def _below_cuda(
         return Outcome(
             Verdict.FAIL,
             f"Driver {driver} is too old for this PyTorch",
-            f"torch was built for CUDA {cuda}, which needs driver {floor.min_driver} or newer; with "
-            "an older one PyTorch finds no GPU. Update the driver, or install an older build.",
+            f"torch was built for CUDA {cuda}, which needs driver {floor.min_driver} or newer; "
+            "with an older one PyTorch finds no GPU. Update the driver, or install an older build.",
             evidence={"driver": driver, "cuda": cuda, "needed": floor.min_driver},
             fixes=fixes,
         )

@@ -126,6 +126,7 @@ def _choose(gpu: Gpu) -> Repair:
     family="gpu",
     title="The card's generation is supported",
     harm=Harm.STOPS,
+    follows=("gpu-not-the-best",),
     reads="The card's compute capability (NVIDIA's number for its instruction set), from NVML or, "
     "without a driver, from its PCI id.",
     why="Current PyTorch builds carry no code for cards before Turing (RTX 20, GTX 16). Cards "
@@ -172,8 +173,8 @@ def gpu_too_old(facts: Facts, recipe: Recipe) -> Outcome:
     requires=("gpu-not-found", "gpu-hidden"),
     reads="Compute mode, the processes on the card, and MIG mode (one card split into slices), "
     "from NVML.",
-    why="In an exclusive mode a second program is refused with 'all CUDA-capable devices are busy'; "
-    "in prohibited mode every one is. A MIG slice has only its own share of memory.",
+    why="In an exclusive mode a second program is refused with 'all CUDA-capable devices are "
+    "busy'; in prohibited mode every one is. A MIG slice has only its own share of memory.",
     by_hand="nvidia-smi -q -d COMPUTE shows the mode; 'sudo nvidia-smi -c DEFAULT' sets it back.",
 )
 def gpu_mode_blocks(facts: Facts, recipe: Recipe) -> Outcome:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from klein_doctor.card import NVIDIA_PCI_VENDOR, chosen_gpu, pci_rows, short_name
-from klein_doctor.model import Facts, Harm, Known, Outcome, Repair, Unknown, Verdict
+from klein_doctor.model import Facts, Harm, Known, Outcome, Repair, Unknown, Verdict, known
 from klein_doctor.outcomes import DRIVER_PAGE, driver_of, gib, passed, unknown
 from klein_doctor.recipe import Recipe, pair
 from klein_doctor.registry import check
@@ -16,7 +16,7 @@ _VENDORS = {"1002": "AMD", "8086": "Intel", NVIDIA_PCI_VENDOR: "NVIDIA"}
     family="gpu",
     title="An NVIDIA card answers",
     harm=Harm.STOPS,
-    follows=("driver-library-mismatch", "driver-broken"),
+    follows=("driver-library-mismatch", "driver-broken", "driver-too-old"),
     reads="NVML, the driver's own query library; on Linux also the PCI bus, /proc/driver/nvidia "
     "and the container's settings, to tell why no card answers.",
     why="FLUX.2 [klein] runs on an NVIDIA card. Without one that answers, nothing else matters.",
@@ -89,11 +89,10 @@ def _wsl(facts: Facts, version: int) -> tuple[str, Repair]:
         )
     stub = isinstance(facts.kernel, Known) and facts.kernel.value.wsl_stub
     detail = (
-        "The driver library that Windows lends to WSL is there (/usr/lib/wsl/lib) but shows no "
-        "card."
+        "The driver library that Windows lends to WSL (in /usr/lib/wsl/lib) shows no card."
         if stub
-        else "The driver library that Windows lends to WSL (/usr/lib/wsl/lib/libnvidia-ml.so.1) "
-        "is absent: the Windows side has no NVIDIA driver that supports WSL, or WSL is outdated."
+        else "Windows lends WSL its driver library (in /usr/lib/wsl/lib), but it is absent: the "
+        "Windows driver is missing or too old, or WSL is."
     )
     return (
         detail,
@@ -101,8 +100,7 @@ def _wsl(facts: Facts, version: int) -> tuple[str, Repair]:
             "wsl-driver",
             "driver",
             "manual",
-            f"install the NVIDIA driver in Windows ({DRIVER_PAGE}), never inside WSL; then, in "
-            "Windows, update and restart WSL",
+            f"install the NVIDIA driver in Windows ({DRIVER_PAGE}), not in WSL; then, in Windows:",
             (("wsl", "--update"), ("wsl", "--shutdown")),
         ),
     )
@@ -189,10 +187,11 @@ def _no_device(facts: Facts, recipe: Recipe) -> tuple[str, Repair]:
         if (generation := recipe.generation(pair(row.compute_capability)))
         and generation.open_module_only
     ]
-    if isinstance(facts.kernel, Known) and facts.kernel.value.flavour == "proprietary" and needs_open:
+    kernel = known(facts.kernel)
+    if kernel is not None and kernel.flavour == "proprietary" and needs_open:
         return (
             f"The {needs_open[0].name} needs NVIDIA's open kernel module; this machine runs driver "
-            f"{facts.kernel.value.module} with the proprietary one, which ignores the card.",
+            f"{kernel.module} with the proprietary one, which ignores the card.",
             Repair(
                 "open-kernel-module", "driver", "manual",
                 "install the '-open' flavour of the driver (nvidia-open; on Ubuntu for example "

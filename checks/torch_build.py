@@ -16,7 +16,15 @@ from klein_doctor.model import (
     Unknown,
     Verdict,
 )
-from klein_doctor.outcomes import branch, driver_of, install_torch, passed, release, unknown, without_card
+from klein_doctor.outcomes import (
+    branch,
+    driver_of,
+    install_torch,
+    passed,
+    release,
+    unknown,
+    without_card,
+)
 from klein_doctor.recipe import Recipe, pair
 from klein_doctor.registry import check
 from klein_doctor.wheels import runs
@@ -47,8 +55,8 @@ def _repairs(facts: Facts, recipe: Recipe, *, again: bool = False) -> tuple[Repa
     requires=("python-broken",),
     follows=("python-too-old",),
     reads="The folders the target imports packages from (site-packages), without starting it.",
-    why="PyTorch (the package torch) runs the model. It must be in the very environment that starts "
-    "ComfyUI or your script; an installation elsewhere does not count.",
+    why="PyTorch (the package torch) runs the model. It must be in the very environment that "
+    "starts ComfyUI or your script; an installation elsewhere does not count.",
     by_hand="Start the target's own Python with '-m pip show torch'. Name another interpreter with "
     "--python if the doctor looked at the wrong one.",
 )
@@ -191,7 +199,7 @@ def torch_cpu_only(facts: Facts, recipe: Recipe) -> Outcome:
     found = card(facts)
     if isinstance(found, Unknown):
         return without_card(f"{_described(torch)} is a build without CUDA", facts, found)
-    other = "AMD cards (ROCm)" if torch.hip else "Intel cards (XPU)" if torch.xpu else "the CPU only"
+    other = _other_maker(torch)
     return Outcome(
         Verdict.FAIL,
         f"This PyTorch cannot use your {found.value.name}: it was built for {other}",
@@ -201,6 +209,12 @@ def torch_cpu_only(facts: Facts, recipe: Recipe) -> Outcome:
         evidence={"version": _described(torch)},
         fixes=_repairs(facts, recipe),
     )
+
+
+def _other_maker(torch: Package) -> str:
+    if torch.hip:
+        return "AMD cards (ROCm)"
+    return "Intel cards (XPU)" if torch.xpu else "the CPU only"
 
 
 @check(
@@ -238,8 +252,8 @@ def torch_lacks_arch(facts: Facts, recipe: Recipe) -> Outcome:
     return Outcome(
         Verdict.FAIL,
         f"This PyTorch cannot use your {found.value.name}",
-        f"{_described(torch)} has code for {_span(archs)}; the card needs {found.value.arch} "
-        f"({_generation(recipe, found.value)}).",
+        f"{_described(torch)} has code for {_span(archs)}; the card needs {found.value.arch}, "
+        f"{_generation(recipe, found.value)}.",
         subject=_place(facts),
         evidence=dict(evidence),
         fixes=_repairs(facts, recipe),
@@ -273,7 +287,7 @@ def _span(archs: tuple[str, ...]) -> str:
 def _generation(recipe: Recipe, found: Card) -> str:
     generation = recipe.generation(found.capability)
     name = generation.name if generation else "this generation"
-    return f"NVIDIA's name for the code of {name}"
+    return f"NVIDIA's name for code that runs on {name}"
 
 
 @check(
@@ -300,7 +314,7 @@ def torch_too_old(facts: Facts, recipe: Recipe) -> Outcome:
                        f"{version.value[:40]!r} is not a version")
     found = card(facts)
     if isinstance(found, Unknown):
-        return without_card("Whether PyTorch is recent enough for the card is not known", facts, found)
+        return without_card("Whether PyTorch is recent enough is not known", facts, found)
     for row in recipe.torch_floors:
         if found.value.capability >= pair(row.min_capability) and mine < Version(row.torch):
             return Outcome(

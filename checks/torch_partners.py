@@ -48,7 +48,10 @@ def torch_trio_mismatch(facts: Facts, recipe: Recipe) -> Outcome:
         return _failed(facts, recipe, faults)
     if doubts:
         return unknown("Whether torch and its partners match is not known", doubts[0])
-    return passed(" and ".join(seen) + " belong to this torch" if seen else "torch stands alone")
+    if not seen:
+        return passed("torch stands alone")
+    verb = "belongs" if len(seen) == 1 else "belong"
+    return passed(f"{' and '.join(seen)} {verb} to torch {torch.version.value}")
 
 
 def _failed(facts: Facts, recipe: Recipe, faults: list[str]) -> Outcome:

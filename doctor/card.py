@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from klein_doctor import recipe as recipes
 from klein_doctor.model import Fact, Facts, Gpu, Known, Unknown
@@ -10,8 +10,7 @@ from klein_doctor.model import Fact, Facts, Gpu, Known, Unknown
 NVIDIA_PCI_VENDOR = "10de"
 
 
-@dataclass(frozen=True)
-class Card:
+class Card(NamedTuple):
     """A card by its short name (``RTX 5070``) and compute capability.
 
     seen_by: ``NVML``, or ``PCI bus`` where no driver answers and only the bus tells.

@@ -5,9 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from klein_doctor.exits import Exit, UsageError
 from klein_doctor.options import parse
+
+if TYPE_CHECKING:
+    from klein_doctor.model import Report
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -37,13 +42,13 @@ def _run(options: argparse.Namespace) -> Exit:
     from klein_doctor.output import Output
 
     output = Output(options.output)
-    report = _report(options)
+    report = _report(options, lambda: output.prepare(options.format))
     form = "real" if options.unredacted else ("local" if options.format == "text" else "public")
     output.write(report, options.format, options.color, form)
     return report.exit_code
 
 
-def _report(options: argparse.Namespace):  # type: ignore[no-untyped-def]
+def _report(options: argparse.Namespace, meanwhile: Callable[[], None]) -> Report:
     from klein_doctor import diagnose
     from klein_doctor.engine import Choice
 
@@ -56,7 +61,7 @@ def _report(options: argparse.Namespace):  # type: ignore[no-untyped-def]
     )
     if options.source:
         return diagnose.again(options.source, request, _note)
-    return diagnose.diagnose(request)
+    return diagnose.diagnose(request, meanwhile)
 
 
 def _note(text: str) -> None:

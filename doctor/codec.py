@@ -6,7 +6,6 @@ stranger pasted and answers with the value or a ``DecodeError`` that names the p
 
 from __future__ import annotations
 
-import dataclasses
 import types
 import typing
 from typing import Any, TypeVar, Union
@@ -32,8 +31,8 @@ def encode(value: Any, form: str) -> Any:
         return {"known": encode(value.value, form)}
     if isinstance(value, Unknown):
         return {"unknown": value.reason}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: encode(getattr(value, f.name), form) for f in dataclasses.fields(value)}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return {name: encode(getattr(value, name), form) for name in value._fields}
     if isinstance(value, (tuple, list)):
         return [encode(item, form) for item in value]
     if isinstance(value, dict):
@@ -58,8 +57,8 @@ def _decode(kind: Any, data: Any, where: str) -> Any:
         return _decode_tuple(typing.get_args(kind), data, where)
     if kind is Private:
         return Private.plain(_text(data, where))
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        return _decode_dataclass(kind, data, where)
+    if isinstance(kind, type) and hasattr(kind, "_fields"):
+        return _decode_named(kind, data, where)
     if kind is str:
         return _text(data, where)
     if kind is int and isinstance(data, int) and not isinstance(data, bool):
@@ -103,18 +102,18 @@ def _decode_tuple(args: tuple[Any, ...], data: Any, where: str) -> Any:
                  enumerate(zip(args, data, strict=True)))
 
 
-def _decode_dataclass(kind: type[Any], data: Any, where: str) -> Any:
+def _decode_named(kind: Any, data: Any, where: str) -> Any:
     if not isinstance(data, dict):
         raise DecodeError(f"{where} should be an object")
     hints = typing.get_type_hints(kind)
     values = {}
-    for item in dataclasses.fields(kind):
-        if item.name in data:
-            values[item.name] = _decode(hints[item.name], data[item.name], f"{where}.{item.name}")
-        elif Unknown in typing.get_args(hints[item.name]):
-            values[item.name] = Unknown("not in this report")
+    for name in kind._fields:
+        if name in data:
+            values[name] = _decode(hints[name], data[name], f"{where}.{name}")
+        elif Unknown in typing.get_args(hints[name]):
+            values[name] = Unknown("not in this report")
         else:
-            raise DecodeError(f"{where}.{item.name} is missing")
+            raise DecodeError(f"{where}.{name} is missing")
     return kind(**values)
 
 

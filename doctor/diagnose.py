@@ -24,8 +24,8 @@ class Request:
     strict: bool = False
 
 
-def diagnose(request: Request) -> Report:
-    """Read this machine and judge it.
+def diagnose(request: Request, meanwhile: Callable[[], None] = lambda: None) -> Report:
+    """Read this machine and judge it; meanwhile is called while the probes run.
 
     Raises:
         UsageError: wrong usage, in one line.
@@ -37,8 +37,12 @@ def diagnose(request: Request) -> Report:
     assumption = assume.parse(request.assume) if request.assume else None
     outside = Outside.real()
     chosen = target.resolve(outside, request.python, request.gpu, request.assume)
-    facts = snapshot.read_facts(outside, chosen, ask_driver=assumption is None)
+    running = snapshot.Snapshot(outside, chosen, ask_driver=assumption is None)
+    # While the probes wait for the driver and the disk, get ready for what comes after them.
     recipe = recipes.load()
+    catalogue()
+    meanwhile()
+    facts = running.facts()
     if assumption is not None:
         facts = assume.apply(facts, assumption, recipe)
     now = datetime.datetime.now(datetime.timezone.utc)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
-from klein_doctor.exits import UsageError
 from klein_doctor.boxed import boxed
+from klein_doctor.exits import UsageError
 from klein_doctor.model import (
     Exit,
     Facts,
@@ -17,14 +17,13 @@ from klein_doctor.model import (
     Verdict,
 )
 from klein_doctor.recipe import Recipe
-from klein_doctor.registry import Check
+from klein_doctor.registry import Check, unknown_check
 
 CHECK_LIMIT_S = 2.0
 _BROKEN = (Verdict.FAIL, Verdict.CRASHED)
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(NamedTuple):
     """Which checks are wanted; an empty select means all."""
 
     select: tuple[str, ...] = ()
@@ -58,15 +57,6 @@ def judge(
         ]
     wanted = [f for name, group in found.items() if choice.wants(name) for f in group]
     return tuple(_detached(wanted))
-
-
-def unknown_check(name: str, checks: Iterable[str]) -> str:
-    """One line about a check that does not exist, with the nearest name."""
-    import difflib
-
-    close = difflib.get_close_matches(name, checks, n=1)
-    hint = f"; did you mean {close[0]}?" if close else "; klein-doctor explain lists them"
-    return f"there is no check called {name[:60]!r}{hint}"
 
 
 def first_of(findings: Sequence[Finding], checks: dict[str, Check]) -> str | None:
@@ -143,9 +133,11 @@ def _because(check: Check, outcome: Outcome, found: dict[str, list[Finding]]) ->
         return cause if cause != outcome.reason else None
     if outcome.verdict not in (Verdict.FAIL, Verdict.WARN):
         return None
+    # A fail never follows from a mere warning; a warning may.
+    causes = (Verdict.FAIL, outcome.verdict)
     for name in check.follows:
         for other in found[name]:
-            if other.verdict is Verdict.FAIL:
+            if other.verdict in causes:
                 return other.because or other.id
     return None
 
@@ -154,7 +146,7 @@ def _detached(findings: list[Finding]) -> list[Finding]:
     """Without pointers to findings that were not asked for."""
     ids = {finding.id for finding in findings}
     return [
-        replace(finding, because=None)
+        finding._replace(because=None)
         if finding.because is not None and finding.because not in ids
         else finding
         for finding in findings

@@ -5,9 +5,8 @@ from __future__ import annotations
 import textwrap
 from typing import TextIO
 
-from klein_doctor.engine import unknown_check
 from klein_doctor.exits import Exit, UsageError
-from klein_doctor.registry import Check, catalogue
+from klein_doctor.registry import Check, catalogue, unknown_check
 
 _WIDTH = 79
 

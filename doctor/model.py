@@ -1,6 +1,7 @@
 """The values that flow through the doctor: target, facts, findings, report.
 
-Everything here is frozen and typed, holds data only, and imports nothing of the rest.
+Everything here is frozen and typed, holds data only, and imports nothing of the rest. Most are
+NamedTuples: defining one costs a sixth of a dataclass, and every start of the doctor pays for all.
 A fact is ``Known(value)`` or ``Unknown(reason)``; it is never None for "could not tell".
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar, Union
+from typing import Any, Generic, NamedTuple, TypeVar, Union
 
 from klein_doctor.exits import Exit
 
@@ -30,6 +31,11 @@ class Unknown:
 
 
 Fact = Union[Known[T], Unknown]
+
+
+def known(fact: Known[T] | Unknown | None, default: Any = None) -> Any:
+    """The value of a fact that was read, else the default: for showing, never for judging."""
+    return fact.value if isinstance(fact, Known) else default
 
 
 @dataclass(frozen=True)
@@ -74,8 +80,7 @@ class Harm(enum.IntEnum):
 # --- facts -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class System:
+class System(NamedTuple):
     """The operating system around the doctor.
 
     os: ``linux``, ``windows``, ``darwin`` or the raw ``sys.platform``.
@@ -90,8 +95,7 @@ class System:
     container: str
 
 
-@dataclass(frozen=True)
-class Environment:
+class Environment(NamedTuple):
     """The environment variables that change which GPU CUDA sees; None means unset."""
 
     cuda_visible_devices: Private | None
@@ -101,8 +105,7 @@ class Environment:
     cuda_module_loading: str | None
 
 
-@dataclass(frozen=True)
-class PciDisplay:
+class PciDisplay(NamedTuple):
     """A display-class device on the PCI bus; ids are lower-case hex without 0x."""
 
     vendor: str
@@ -111,8 +114,7 @@ class PciDisplay:
     bar_bytes: int
 
 
-@dataclass(frozen=True)
-class KernelDriver:
+class KernelDriver(NamedTuple):
     """What the kernel says of NVIDIA: module, device nodes, PCI bus (Linux; Unknown elsewhere).
 
     module: version text, "" when not loaded. flavour: ``open``, ``proprietary`` or "".
@@ -131,8 +133,7 @@ class KernelDriver:
     displays: tuple[PciDisplay, ...]
 
 
-@dataclass(frozen=True)
-class GpuProcess:
+class GpuProcess(NamedTuple):
     """A process that holds memory on a GPU; used_bytes is unknown under WDDM and WSL."""
 
     pid: int
@@ -140,16 +141,14 @@ class GpuProcess:
     used_bytes: Fact[int]
 
 
-@dataclass(frozen=True)
-class MigInstance:
+class MigInstance(NamedTuple):
     """A slice of a GPU in MIG mode (one card split into several)."""
 
     uuid: Private
     total_bytes: Fact[int]
 
 
-@dataclass(frozen=True)
-class Gpu:
+class Gpu(NamedTuple):
     """One GPU as NVML (the driver's own query library) describes it; memory in bytes."""
 
     index: int
@@ -169,8 +168,7 @@ class Gpu:
     fault: str
 
 
-@dataclass(frozen=True)
-class Nvml:
+class Nvml(NamedTuple):
     """How NVML answered.
 
     outcome: ok, library-missing, driver-not-loaded, no-permission, version-mismatch, error,
@@ -187,8 +185,7 @@ class Nvml:
     gpus: tuple[Gpu, ...]
 
 
-@dataclass(frozen=True)
-class Visible:
+class Visible(NamedTuple):
     """Which GPUs a CUDA program started from here would see, in CUDA's own order.
 
     order: NVML indices. certain: the order follows from documented rules, not from a guess.
@@ -206,8 +203,7 @@ class Visible:
     mig: MigInstance | None
 
 
-@dataclass(frozen=True)
-class Interpreter:
+class Interpreter(NamedTuple):
     """The Python that runs the model, read from its files, never started.
 
     fault: why it cannot start, "" when nothing speaks against it.
@@ -224,8 +220,7 @@ class Interpreter:
     has_uv: bool
 
 
-@dataclass(frozen=True)
-class Library:
+class Library(NamedTuple):
     """A shared library a distribution lists: present or not, with the size found and promised."""
 
     name: str
@@ -233,8 +228,7 @@ class Library:
     found_bytes: int
 
 
-@dataclass(frozen=True)
-class Distribution:
+class Distribution(NamedTuple):
     """One ``*.dist-info`` of a package. installer: pip, uv, conda, ..., or "" if not recorded."""
 
     version: str
@@ -243,8 +237,7 @@ class Distribution:
     location: Private
 
 
-@dataclass(frozen=True)
-class Package:
+class Package(NamedTuple):
     """A Python package read from its files.
 
     version: what version.py says, local tag (``+cu130``) included. source: where that stands.
@@ -261,8 +254,7 @@ class Package:
     distributions: tuple[Distribution, ...]
 
 
-@dataclass(frozen=True)
-class TorchBinary:
+class TorchBinary(NamedTuple):
     """What torch's own libraries carry.
 
     archs: ``sm_120``, ``compute_90``... compiled in, Unknown when not readable.
@@ -275,8 +267,7 @@ class TorchBinary:
     unresolved: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Fault:
+class Fault(NamedTuple):
     """A probe or check of the doctor that crashed or ran out of time."""
 
     where: str
@@ -284,8 +275,7 @@ class Fault:
     detail: str
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(NamedTuple):
     """A frozen snapshot of one machine, in the order in which probes are declared."""
 
     system: Fact[System]
@@ -304,8 +294,7 @@ class Facts:
 # --- target ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(NamedTuple):
     """What is judged, resolved once and passed everywhere.
 
     python_from: ``--python``, ``VIRTUAL_ENV``, ``CONDA_PREFIX`` or ``doctor`` (last resort).
@@ -321,8 +310,7 @@ class Target:
 # --- findings --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Repair:
+class Repair(NamedTuple):
     """A reference to a repair. commands: argv lists; an argument may be Private."""
 
     id: str
@@ -352,8 +340,7 @@ class Outcome:
     touches: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """An outcome with its place in the report: id, check, family, and what it follows from."""
 
     id: str
@@ -370,8 +357,7 @@ class Finding:
     harm: Harm
 
 
-@dataclass(frozen=True)
-class Report:
+class Report(NamedTuple):
     """Everything a renderer needs, and nothing else."""
 
     created: str

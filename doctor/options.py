@@ -62,7 +62,8 @@ def parser() -> argparse.ArgumentParser:
                         help="exit 1 on warnings and undecided checks too")
     report.add_argument("--unredacted", action="store_true",
                         help="keep real paths, names and identifiers in the report")
-    report.add_argument("--color", choices=COLORS, default="auto", help="colours in the text report")
+    report.add_argument("--color", choices=COLORS, default="auto",
+                        help="colours in the text report")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     explain = commands.add_parser("explain", allow_abbrev=False,
                                   help="what a check reads, why it matters, how to fix it by hand",

@@ -81,7 +81,8 @@ def wheel_choice(facts: Facts, recipe: Recipe, card: Card) -> Choice | None:
     if isinstance(facts.torch, Known) and isinstance(facts.torch.value.version, Known):
         installed = facts.torch.value.version.value
     audio = isinstance(facts.torchaudio, Known) and facts.torchaudio.value.present
-    driver = branch(driver_of(facts))
+    # Where there is no driver yet, a current one will be installed.
+    driver = branch(driver_of(facts)) or recipe.fast_cuda.min_driver
     return choose(recipe, card.capability, driver, python_version(facts), installed, audio)
 
 

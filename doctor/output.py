@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import TextIO
 
@@ -25,6 +24,11 @@ class Output:
         self.path = Path(os.path.realpath(name)) if name else None
         if self.path is not None:
             self._check(self.path)
+
+    def prepare(self, kind: str) -> None:
+        """Load what rendering needs; may be called while something else is waited for."""
+        if kind == "text":
+            import klein_doctor.report.text  # noqa: F401
 
     def write(self, report: Report, kind: str, color: str, form: str) -> None:
         """Render the report to its destination."""
@@ -58,6 +62,8 @@ class Output:
             with path.open("w", encoding="utf-8", errors="backslashreplace") as stream:
                 _render(report, stream, kind, color, form)
             return
+        import tempfile
+
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", text=True)
         try:
             with open(handle, "w", encoding="utf-8", errors="backslashreplace") as stream:

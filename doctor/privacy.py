@@ -15,10 +15,12 @@ from klein_doctor.model import Private
 # A segment equal to the user's name identifies nobody if it is a word of the trade; below a
 # folder of homes it is replaced all the same.
 _COMMON = frozenset(
-    "admin apps bin cache comfy comfyui conda cuda data default dev diffusers envs etc home include"
-    " lib lib64 local media miniconda3 mnt models nvidia opt program programs python root run"
-    " scripts share shared site-packages srv system torch torchvision torchaudio tmp ubuntu user"
-    " users usr var venv .venv work workspace".split()
+    """
+    admin apps bin cache comfy comfyui conda cuda data default dev diffusers envs etc home include
+    lib lib64 local media miniconda3 mnt models nvidia opt program programs python root run scripts
+    share shared site-packages srv system tmp torch torchaudio torchvision ubuntu user users usr var
+    venv .venv work workspace
+    """.split()
 )
 _HOMES = frozenset({"home", "users", "documents and settings"})
 _SEPARATORS = re.compile(r"([\\/]+)")

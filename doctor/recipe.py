@@ -7,10 +7,9 @@ on which it was true. A row that does not fit its type is an error at start-up, 
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from packaging.version import Version
 
@@ -29,8 +28,7 @@ class RecipeError(ValueError):
     """A recipe file does not have the shape its rows promise."""
 
 
-@dataclass(frozen=True)
-class Generation:
+class Generation(NamedTuple):
     """A range of compute capabilities and the driver branch its cards need (0: none on record)."""
 
     name: str
@@ -46,8 +44,7 @@ class Generation:
         return pair(self.min_capability) <= capability < pair(self.below_capability)
 
 
-@dataclass(frozen=True)
-class CapabilityFloor:
+class CapabilityFloor(NamedTuple):
     """Where wheels end (fails_below) and where FP8 arithmetic begins (fp8_from)."""
 
     fails_below: str
@@ -56,8 +53,7 @@ class CapabilityFloor:
     as_of: str
 
 
-@dataclass(frozen=True)
-class CudaFloor:
+class CudaFloor(NamedTuple):
     """The driver branch from which any CUDA runtime of a major release runs."""
 
     cuda_major: int
@@ -66,8 +62,7 @@ class CudaFloor:
     as_of: str
 
 
-@dataclass(frozen=True)
-class CudaPaired:
+class CudaPaired(NamedTuple):
     """The driver that was released with a CUDA minor."""
 
     cuda: str
@@ -76,8 +71,7 @@ class CudaPaired:
     as_of: str
 
 
-@dataclass(frozen=True)
-class MemoryFloor:
+class MemoryFloor(NamedTuple):
     """Least free GPU memory (GiB) with which a route ever finished an image."""
 
     gib: str
@@ -87,8 +81,7 @@ class MemoryFloor:
     as_of: str
 
 
-@dataclass(frozen=True)
-class Wheel:
+class Wheel(NamedTuple):
     """The architectures compiled into some torch versions of one variant (``cu130``)."""
 
     torch: tuple[str, ...]
@@ -98,8 +91,7 @@ class Wheel:
     as_of: str
 
 
-@dataclass(frozen=True)
-class Trio:
+class Trio(NamedTuple):
     """The torchvision and torchaudio that belong to a torch; python: first and last (``3.10``)."""
 
     torch: str
@@ -111,8 +103,7 @@ class Trio:
     as_of: str
 
 
-@dataclass(frozen=True)
-class PartnerFloor:
+class PartnerFloor(NamedTuple):
     """From this partner version on, any torch from ``torch`` on will do."""
 
     partner: str
@@ -121,8 +112,7 @@ class PartnerFloor:
     as_of: str
 
 
-@dataclass(frozen=True)
-class Install:
+class Install(NamedTuple):
     """A build to install: the first row whose driver and capability bounds hold is taken."""
 
     min_driver: int
@@ -135,8 +125,7 @@ class Install:
     max_capability: str = "99.0"
 
 
-@dataclass(frozen=True)
-class TorchFloor:
+class TorchFloor(NamedTuple):
     """The oldest torch any build of which carries code for a capability."""
 
     min_capability: str
@@ -145,8 +134,7 @@ class TorchFloor:
     as_of: str
 
 
-@dataclass(frozen=True)
-class FastCuda:
+class FastCuda(NamedTuple):
     """The CUDA release from which ComfyUI keeps its own kernels on, and who can have it."""
 
     cuda: str
@@ -156,8 +144,7 @@ class FastCuda:
     as_of: str
 
 
-@dataclass(frozen=True)
-class PythonFloor:
+class PythonFloor(NamedTuple):
     """The oldest Python any route has wheels for."""
 
     python: str
@@ -165,8 +152,7 @@ class PythonFloor:
     as_of: str
 
 
-@dataclass(frozen=True)
-class GpuRow:
+class GpuRow(NamedTuple):
     """A card: its name without the vendor's prefix, memory sizes sold (GiB), PCI device ids."""
 
     name: str
@@ -177,8 +163,7 @@ class GpuRow:
     as_of: str
 
 
-@dataclass(frozen=True)
-class Recipe:
+class Recipe(NamedTuple):
     """All tables of one day."""
 
     as_of: str
@@ -278,7 +263,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _rows(kind: type[Row], data: dict[str, Any], table: str) -> tuple[Row, ...]:
-    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    names = set(kind._fields)  # type: ignore[attr-defined]
     rows = []
     for number, row in enumerate(data.get(table, [])):
         try:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import Union
+from typing import NamedTuple, Union
 
 from klein_doctor.model import Facts, Harm, Outcome
 from klein_doctor.recipe import Recipe
@@ -23,8 +22,7 @@ class RegistryError(ValueError):
     """A check is declared twice, or names a check that does not exist."""
 
 
-@dataclass(frozen=True)
-class Check:
+class Check(NamedTuple):
     """A declared check.
 
     requires: checks that must not have failed, or this one is skipped because of them.
@@ -106,6 +104,15 @@ def ordered(declared: dict[str, Check]) -> dict[str, Check]:
             raise RegistryError(f"checks require each other in a circle: {stuck}")
         done[ready[0].name] = ready[0]
     return done
+
+
+def unknown_check(name: str, checks: Iterable[str]) -> str:
+    """One line about a check that does not exist, with the nearest name."""
+    import difflib
+
+    close = difflib.get_close_matches(name, checks, n=1)
+    hint = f"; did you mean {close[0]}?" if close else "; klein-doctor explain lists them"
+    return f"there is no check called {name[:60]!r}{hint}"
 
 
 def _family_order(module: str) -> tuple[int, str]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import re
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from klein_doctor.exits import UsageError
 from klein_doctor.codec import DecodeError, decode
+from klein_doctor.exits import UsageError
 from klein_doctor.model import Facts, Target
 from klein_doctor.report.document import SCHEMA, seal
 
@@ -22,8 +21,7 @@ class ReplayError(UsageError):
     """The file is not a report; the message says in one line why."""
 
 
-@dataclass(frozen=True)
-class Replay:
+class Replay(NamedTuple):
     """What a report holds of a machine; intact tells whether its seal still fits."""
 
     created: str

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
-from klein_doctor.boxed import Boxed
+from klein_doctor.boxed import Boxed, boxed
 from klein_doctor.model import (
+    Environment,
     Fact,
     Facts,
     Fault,
@@ -32,8 +32,7 @@ FILES_LIMIT_S = 5.0
 NVML_LIMIT_S = 7.0
 
 
-@dataclass(frozen=True)
-class _Installed:
+class _Installed(NamedTuple):
     """What the target's folders hold, read one after the other because each needs the last."""
 
     interpreter: Fact[Interpreter]
@@ -43,37 +42,57 @@ class _Installed:
     torchaudio: Fact[Package]
 
 
-def read_facts(outside: Outside, target: Target, *, ask_driver: bool = True) -> Facts:
-    """Read the machine; returns soon after the longest limit whatever happens to a probe.
+class Snapshot:
+    """The probes of one machine, running from the moment this is made."""
 
-    Raises:
-        SelectorError: the target names a GPU that is not here.
-    """
-    faults: list[Fault] = []
-    nvml_box = Boxed("nvml", lambda: _nvml(outside, ask_driver), NVML_LIMIT_S + 1)
-    installed_box = Boxed("packages", lambda: _installed(outside, target), FILES_LIMIT_S)
-    kernel_box = Boxed("kernel", lambda: read_kernel(outside), FILES_LIMIT_S)
-    system_box = Boxed("system", lambda: Known(read_system(outside)), FILES_LIMIT_S)
-    environment = read_environment(outside)
-    found = installed_box.result()
-    if isinstance(found, Fault):
-        faults.append(found)
-        lost = Unknown(_said(found))
-        found = _Installed(lost, lost, lost, lost, lost)
-    nvml = _fact(nvml_box, faults)
-    return Facts(
-        system=_fact(system_box, faults),
-        environment=Known(environment),
-        kernel=_fact(kernel_box, faults),
-        nvml=nvml,
-        visible=_visible(nvml, outside, target, faults),
-        interpreter=found.interpreter,
-        torch=found.torch,
-        torch_binary=found.binary,
-        torchvision=found.torchvision,
-        torchaudio=found.torchaudio,
-        faults=Known(tuple(faults)),
-    )
+    def __init__(self, outside: Outside, target: Target, *, ask_driver: bool = True) -> None:
+        self._outside, self._target = outside, target
+        self._nvml = Boxed("nvml", lambda: _nvml(outside, ask_driver), NVML_LIMIT_S + 1)
+        self._installed = Boxed("packages", lambda: _installed(outside, target), FILES_LIMIT_S)
+        self._kernel = Boxed("kernel", lambda: read_kernel(outside), FILES_LIMIT_S)
+        self._system = Boxed("system", lambda: Known(read_system(outside)), FILES_LIMIT_S)
+
+    def facts(self) -> Facts:
+        """Collect; returns soon after the longest limit whatever happens to a probe.
+
+        Raises:
+            UsageError: the target names a GPU that is not here.
+        """
+        faults: list[Fault] = []
+        found = self._installed.result()
+        if isinstance(found, Fault):
+            faults.append(found)
+            lost = Unknown(_said(found))
+            found = _Installed(lost, lost, lost, lost, lost)
+        nvml = _fact(self._nvml, faults)
+        environment = read_environment(self._outside)
+        visible = boxed("visible", lambda: self._visible(nvml, environment), FILES_LIMIT_S)
+        if isinstance(visible, Fault):
+            faults.append(visible)
+            visible = Unknown(_said(visible))
+        if isinstance(visible, SelectorError):
+            raise visible
+        return Facts(
+            system=_fact(self._system, faults),
+            environment=Known(environment),
+            kernel=_fact(self._kernel, faults),
+            nvml=nvml,
+            visible=visible,
+            interpreter=found.interpreter,
+            torch=found.torch,
+            torch_binary=found.binary,
+            torchvision=found.torchvision,
+            torchaudio=found.torchaudio,
+            faults=Known(tuple(faults)),
+        )
+
+    def _visible(
+        self, nvml: Fact[Nvml], environment: Environment
+    ) -> Fact[Visible] | SelectorError:
+        try:
+            return read_visible(nvml, environment, self._target.gpu.real)
+        except SelectorError as error:
+            return error
 
 
 def _nvml(outside: Outside, ask_driver: bool) -> Fact[Nvml]:
@@ -92,18 +111,6 @@ def _installed(outside: Outside, target: Target) -> _Installed:
         torchvision=Known(read_package(outside, interpreter, "torchvision")),
         torchaudio=Known(read_package(outside, interpreter, "torchaudio")),
     )
-
-
-def _visible(
-    nvml: Fact[Nvml], outside: Outside, target: Target, faults: list[Fault]
-) -> Fact[Visible]:
-    try:
-        return read_visible(nvml, read_environment(outside), target.gpu.real)
-    except SelectorError:
-        raise
-    except Exception as error:
-        faults.append(Fault("visible", type(error).__name__, ""))
-        return Unknown("the doctor could not resolve the device list")
 
 
 def _fact(box: Boxed[Fact[T]], faults: list[Fault]) -> Fact[T]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from klein_doctor.exits import UsageError
-from klein_doctor.model import Private, Target
+from klein_doctor.model import Target
 from klein_doctor.probes.interpreter import find_executable
 from klein_doctor.probes.outside import Outside
 

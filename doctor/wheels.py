@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from packaging.version import Version
 
 from klein_doctor.recipe import Install, Recipe, Trio, pair
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(NamedTuple):
     """Packages pinned with their local tag (``torch==2.14.1+cu130``), and the index to ask."""
 
     packages: tuple[str, ...]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from klein_doctor import recipe as recipes
 from klein_doctor.exits import UsageError
@@ -17,8 +17,7 @@ class AssumeError(UsageError):
     """The text after --assume names no card, or no driver."""
 
 
-@dataclass(frozen=True)
-class Assumption:
+class Assumption(NamedTuple):
     """A card's row, the driver version text, and the operating system ("" for this one's)."""
 
     row: recipes.GpuRow
@@ -81,10 +80,9 @@ def apply(facts: Facts, assumption: Assumption, recipe: recipes.Recipe) -> Facts
     if assumption.os and isinstance(system, Known):
         here = system.value
         if here.os != assumption.os:
-            here = replace(here, os=assumption.os, distribution="", release="", wsl=0)
+            here = here._replace(os=assumption.os, distribution="", release="", wsl=0)
         system = Known(here)
-    return replace(
-        facts,
+    return facts._replace(
         system=system,
         kernel=Unknown("assumed card: this machine's kernel says nothing about it"),
         nvml=Known(nvml),

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 _PIECE = 1 << 20
 _MAX_SECTIONS = 4096
@@ -23,8 +22,7 @@ class BinaryError(ValueError):
     """The file is not a library this reader understands, or it is cut short."""
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """A named part of a library: where it begins in the file and how long it is, in bytes."""
 
     name: str
@@ -33,8 +31,7 @@ class Section:
     link: int = 0
 
 
-@dataclass(frozen=True)
-class Needs:
+class Needs(NamedTuple):
     """The libraries a library asks for, and the folders it wants searched ($ORIGIN kept)."""
 
     libraries: tuple[str, ...]
@@ -117,7 +114,7 @@ def _pe_sections(stream: BinaryIO, start: bytes) -> list[Section]:
     header = _at(stream, offset, 24)
     if header[:4] != b"PE\0\0":
         raise BinaryError("not a PE library")
-    count, optional = struct.unpack_from("<H", header, 6)[0], struct.unpack_from("<H", header, 20)[0]
+    count, optional = struct.unpack_from("<H12xH", header, 6)
     if count > _MAX_SECTIONS:
         raise BinaryError("implausible section table")
     table = _at(stream, offset + 24 + optional, 40 * count)

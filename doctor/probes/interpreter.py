@@ -122,8 +122,8 @@ def _version_of_folder(prefix: Path) -> tuple[int, ...] | None:
     versions = {
         (int(found.group(1)), int(found.group(2)))
         for name in names(prefix / "lib")
-        if (found := re.fullmatch(r"python(\d)\.(\d+)", name))
-        and is_file(prefix / "lib" / name / "os.py")
+        if ((found := re.fullmatch(r"python(\d)\.(\d+)", name))
+        and is_file(prefix / "lib" / name / "os.py"))
         or (found and is_dir(prefix / "lib" / name / "site-packages"))
     }
     return versions.pop() if len(versions) == 1 else None

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import re
 
-from klein_doctor.model import Environment, Fact, KernelDriver, Known, PciDisplay, Private, System, Unknown
+from klein_doctor.model import (
+    Environment,
+    Fact,
+    KernelDriver,
+    Known,
+    PciDisplay,
+    Private,
+    System,
+    Unknown,
+)
 from klein_doctor.probes.outside import Outside, is_file, names, read_text
 
 _OS_NAMES = {"win32": "windows", "darwin": "darwin"}

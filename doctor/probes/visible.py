@@ -7,10 +7,10 @@ Rules: CUDA C++ programming guide, "CUDA environment variables".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from klein_doctor.exits import UsageError
 from klein_doctor.card import strength
+from klein_doctor.exits import UsageError
 from klein_doctor.model import (
     Environment,
     Fact,
@@ -27,8 +27,7 @@ class SelectorError(UsageError):
     """``--gpu`` names no GPU of this machine."""
 
 
-@dataclass(frozen=True)
-class _Named:
+class _Named(NamedTuple):
     """What an entry of a device list stands for: a GPU and perhaps one slice of it."""
 
     index: int

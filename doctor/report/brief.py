@@ -12,14 +12,15 @@ def render_brief(report: Report, form: str) -> str:
     """A few lines: verdict, machine, what is wrong, what to do."""
     found = words.groups(report)
     lines = [f"klein-doctor {report.version}: {words.headline(report)}"]
-    lines.append(f"card: {words.card_line(report) or 'none answers'}")
+    lines.append(f"card: {words.card_line(report)}")
     lines.append(f"driver: {words.driver_line(report) or 'unknown'}; {words.system_line(report)}")
     lines.append(f"Python {words.python_line(report)}; {words.torch_line(report) or 'no torch'}")
     if found.first is not None:
         label = "fix first" if found.first.verdict is Verdict.FAIL else "remark"
         lines.append(f"{label}: {found.first.check}: {found.first.title}. {found.first.detail}")
         lines += [f"  -> {repair.summary}" for repair in found.first.fixes[:2]]
-    rest = [*found.followers, *found.others, *found.warnings, *found.crashed]
+    bad = (Verdict.FAIL, Verdict.WARN, Verdict.CRASHED)
+    rest = [f for f in report.findings if f.verdict in bad and f is not found.first]
     lines += [f"{finding.verdict.value}: {finding.check}: {finding.title}" for finding in rest]
     unknown = [f.check for f in found.unjudged if f.verdict is Verdict.UNKNOWN]
     if unknown:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Any
 
 from klein_doctor.codec import encode
-from klein_doctor.model import Finding, Known, Report, Unknown
+from klein_doctor.model import Finding, Report
 from klein_doctor.report.commands import command_lines
 
 SCHEMA = "klein-doctor/report/1"
@@ -43,6 +42,8 @@ def document(report: Report, form: str) -> dict[str, Any]:
 
 def seal(data: dict[str, Any]) -> str:
     """SHA-256 over the canonical JSON without the seal itself; tells accidental damage, no more."""
+    import hashlib
+
     rest = {key: value for key, value in data.items() if key != "seal"}
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
@@ -87,10 +88,3 @@ def _finding(report: Report, finding: Finding, form: str) -> dict[str, Any]:
             for repair in finding.fixes
         ],
     }
-
-
-def known(fact: object, default: Any = None) -> Any:
-    """The value of a Known fact, else the default."""
-    if isinstance(fact, Known):
-        return fact.value
-    return default if isinstance(fact, Unknown) else fact

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from klein_doctor.model import Finding, Report, Verdict
+from klein_doctor.model import Finding, Report, Verdict, known
 from klein_doctor.report import words
 from klein_doctor.report.commands import command_lines
-from klein_doctor.report.document import compact, known
+from klein_doctor.report.document import compact
 
 LIMIT = 60_000
 _JSON_LIMIT = 40_000
@@ -79,7 +79,7 @@ def _first_line(report: Report) -> str:
 
 def _table(report: Report, form: str) -> list[str]:
     rows = [
-        ("Card", words.card_line(report) or "none answers"),
+        ("Card", words.card_line(report)),
         ("Driver", words.driver_line(report) or "unknown"),
         ("OS", words.system_line(report)),
         ("Python", words.python_line(report)),

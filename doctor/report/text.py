@@ -54,15 +54,17 @@ def write(report: Report, console: Console, form: str) -> None:
     found = words.groups(report)
     page.headline()
     if found.first is not None and found.first.verdict is Verdict.FAIL:
-        page.problem(found.first, "FIX FIRST", with_check=True)
-        page.followers(found.followers)
+        page.problem(found.first, "FIX FIRST")
+        page.followers(words.following(report, found.first))
         for finding in found.others:
             page.problem(finding, "ALSO")
+            page.followers(words.following(report, finding))
     else:
         page.machine()
     for finding in ([found.first] if found.first else []) + list(found.warnings):
         if finding.verdict is Verdict.WARN:
             page.remark(finding)
+            page.followers(words.following(report, finding))
     for finding in found.crashed:
         page.remark(finding)
     page.unjudged(found)
@@ -79,7 +81,9 @@ class _Page:
 
     def headline(self) -> None:
         style = {0: "bold green", 1: "bold red"}.get(int(self.report.exit_code), "bold yellow")
-        note = "replayed from a report" if self.report.replayed else "read only, nothing was changed"
+        note = "read only, nothing changed"
+        if self.report.replayed:
+            note = "replayed from a report"
         self.pair(words.headline(self.report), note, style)
 
     def pair(self, left: str, right: str, style: str, indent: int = 0) -> None:
@@ -106,7 +110,7 @@ class _Page:
             head = Text(f"  {label if number == 0 else '':<{_LABEL}}", "dim")
             self.line(head.append_text(part))
 
-    def problem(self, finding: Finding, label: str, with_check: bool = False) -> None:
+    def problem(self, finding: Finding, label: str) -> None:
         self.pair(f"{label}  {finding.title}", finding.check, "bold red", 1)
         self.row("Seen", finding.detail)
         if finding.subject is not None:
@@ -115,15 +119,13 @@ class _Page:
             self.row("Fix" if number == 0 else "or", repair.summary)
             for line in command_lines(self.report, repair, self.form):
                 self.line(Text(line, "cyan"), 4)
-        if with_check:
-            self.row("More", f"klein-doctor explain {finding.check}")
 
     def followers(self, findings: tuple[Finding, ...]) -> None:
         if findings:
             self.wrapped("Should clear with it: " + ", ".join(f.check for f in findings), "", 1)
 
     def machine(self) -> None:
-        self.row("Card", words.card_line(self.report) or "none answers")
+        self.row("Card", words.card_line(self.report))
         self.row("Driver", words.driver_line(self.report) or "unknown")
         self.row("Python", words.python_line(self.report))
         self.row("PyTorch", words.torch_line(self.report) or "none")
@@ -146,7 +148,7 @@ class _Page:
         for reason, checks in reasons.items():
             self.wrapped(f"Not judged: {', '.join(checks)} ({reason})", "yellow", 1)
         if skipped:
-            self.wrapped(f"Waiting for the above: {skipped} more check{'s' * (skipped > 1)}", "", 1)
+            self.wrapped(f"Not judged until then: {skipped} check{'s' * (skipped > 1)}", "", 1)
 
     def rest(self, found: words.Groups) -> None:
         fine = words.fine(self.report)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from klein_doctor.model import Finding, Gpu, Private, Report, Verdict
-from klein_doctor.report.document import known
+from klein_doctor.model import Finding, Gpu, Private, Report, Verdict, known
 
 FAMILIES = {
     "gpu": "card",
@@ -21,6 +20,7 @@ _ORIGINS = {
     "torch": "environment",
     "doctor": "the doctor itself",
 }
+_DECISIVE = {"gpu-not-found", "gpu-hidden", "driver-too-old", "torch-lacks-arch", "torch-broken"}
 CHOSEN = {
     "--python": "named by --python",
     "VIRTUAL_ENV": "the active environment",
@@ -29,12 +29,10 @@ CHOSEN = {
 }
 
 
-@dataclass(frozen=True)
-class Groups:
+class Groups(NamedTuple):
     """The findings of a report by what a reader does with them."""
 
     first: Finding | None
-    followers: tuple[Finding, ...]
     others: tuple[Finding, ...]
     warnings: tuple[Finding, ...]
     unjudged: tuple[Finding, ...]
@@ -49,35 +47,41 @@ def groups(report: Report) -> Groups:
     rest = [f for f in everything if f is not first]
     bad = [f for f in rest if f.verdict is Verdict.FAIL]
     warned = [f for f in rest if f.verdict is Verdict.WARN]
-    if first is not None:
-        followers = [f for f in bad + warned if f.because == first.id]
-    else:
-        followers = []
+    roots = [f for f in bad if f.because is None]
     return Groups(
         first=first,
-        followers=tuple(followers),
-        others=tuple(f for f in bad if f not in followers),
-        warnings=tuple(f for f in warned if f not in followers),
+        others=tuple(sorted(roots, key=lambda f: f.harm)),
+        warnings=tuple(f for f in warned if f.because is None),
         unjudged=tuple(f for f in everything if f.verdict in (Verdict.UNKNOWN, Verdict.SKIPPED)),
         crashed=tuple(f for f in everything if f.verdict is Verdict.CRASHED),
         passed=tuple(f for f in everything if f.verdict is Verdict.PASS),
     )
 
 
+def following(report: Report, cause: Finding) -> tuple[Finding, ...]:
+    """The findings that should clear when their cause is mended."""
+    bad = (Verdict.FAIL, Verdict.WARN)
+    return tuple(f for f in report.findings if f.because == cause.id and f.verdict in bad)
+
+
 def headline(report: Report) -> str:
     """The verdict in one sentence."""
-    found = groups(report)
     fails = [f for f in report.findings if f.verdict is Verdict.FAIL]
     if fails:
         roots = [f for f in fails if f.because is None] or fails
         text = f"{_count(len(roots), 'problem')} to fix"
-        more = len(found.followers) if len(roots) == 1 else len(fails) - len(roots)
-        return f"{text}; {more} more follow{'s' if more == 1 else ''} from it." if more else text + "."
+        more = sum(len(following(report, root)) for root in roots)
+        follow = "follows" if more == 1 else "follow"
+        them = "it" if len(roots) == 1 else "them"
+        return f"{text}; {more} more {follow} from {them}." if more else text + "."
     undecided = [f for f in report.findings if f.verdict in (Verdict.UNKNOWN, Verdict.CRASHED)]
     if undecided:
         return f"No problem found, but {_count(len(undecided), 'check')} could not be judged."
     warnings = [f for f in report.findings if f.verdict is Verdict.WARN]
+    judged = {f.check for f in report.findings if f.verdict in (Verdict.PASS, Verdict.WARN)}
     text = "Card, driver and PyTorch can run FLUX.2 [klein] 4B"
+    if not _DECISIVE <= judged:
+        text = "No problem found in the checks that were asked for"
     return f"{text}; {_count(len(warnings), 'remark')}." if warnings else text + "."
 
 
@@ -92,15 +96,16 @@ def origin(finding: Finding) -> str:
 
 
 def fine(report: Report) -> list[str]:
-    """The areas in which every judged check passed."""
+    """The areas in which every check was judged and passed."""
     by_family: dict[str, set[Verdict]] = {}
     for finding in report.findings:
         by_family.setdefault(finding.family, set()).add(finding.verdict)
-    quiet = {Verdict.PASS, Verdict.SKIPPED}
+    if Verdict.FAIL in by_family.get("gpu", ()):
+        by_family.pop("driver", None)  # A driver that shows no usable card is not called fine.
     return [
         FAMILIES.get(family, family)
         for family, verdicts in by_family.items()
-        if Verdict.PASS in verdicts and verdicts <= quiet and FAMILIES.get(family, family)
+        if verdicts == {Verdict.PASS} and FAMILIES.get(family, family)
     ]
 
 
@@ -113,10 +118,14 @@ def chosen_gpu(report: Report) -> Gpu | None:
 
 
 def card_line(report: Report) -> str:
-    """Card, memory, display and driver in one line; "" when no card answers."""
+    """Card, memory and display in one line, or that none answers or all are hidden."""
     gpu = chosen_gpu(report)
     if gpu is None:
-        return ""
+        nvml = known(report.facts.nvml)
+        if nvml is None or not nvml.gpus:
+            return "none answers"
+        names = [known(gpu.name, "GPU").removeprefix("NVIDIA ") for gpu in nvml.gpus]
+        return f"{', '.join(names)}, hidden from CUDA programs"
     parts = [known(gpu.name, "GPU").removeprefix("NVIDIA ")]
     total, free = known(gpu.total_bytes), known(gpu.free_bytes)
     if total:

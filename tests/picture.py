@@ -1,0 +1,30 @@
+"""Draw the README's terminal pictures from recorded machines: ``python tests/picture.py``."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import recorded
+from rich.console import Console
+
+from klein_doctor.report.text import write
+
+DOCS = Path(__file__).parent.parent / "docs"
+PICTURES = {"problem": "cu126-wheel-on-sm120", "healthy": "h100-80gb-linux"}
+
+
+def main() -> None:
+    """Write one SVG per picture, exactly what a terminal of 80 columns shows."""
+    for picture, machine in PICTURES.items():
+        console = Console(
+            file=io.StringIO(), record=True, width=80, force_terminal=True, highlight=False,
+            color_system="standard", markup=False, emoji=False, legacy_windows=False,
+        )  # fmt: skip
+        write(recorded.report(machine), console, "local")
+        path = DOCS / f"{picture}.svg"
+        console.save_svg(str(path), title="klein-doctor", unique_id=f"klein-{picture}")
+
+
+if __name__ == "__main__":
+    main()
