@@ -98,7 +98,7 @@ def _silent(nvml: Nvml) -> Outcome:
 
 
 def _lost(gpu: Gpu | None, fault: str, nvml: Nvml) -> Outcome:
-    number = gpu.index if gpu is not None else "?"
+    number = gpu.nvml_index if gpu is not None else "?"
     return _fail(
         f"The driver has lost contact with GPU {number}",
         f"NVML says of it: '{fault}'. Typical after an overheated or badly powered card, or a "

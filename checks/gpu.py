@@ -81,7 +81,7 @@ def gpu_not_the_best(facts: Facts, recipe: Recipe) -> Outcome:
     gpu = chosen_gpu(facts)
     if isinstance(facts.nvml, Unknown) or isinstance(facts.visible, Unknown) or gpu is None:
         return unknown("Which card would be used is not known", "no card was chosen")
-    best = max(facts.nvml.value.gpus, key=lambda other: (strength(other), -other.index))
+    best = max(facts.nvml.value.gpus, key=lambda other: (strength(other), -other.nvml_index))
     visible = facts.visible.value
     if strength(best) > strength(gpu):
         return Outcome(
@@ -89,10 +89,10 @@ def gpu_not_the_best(facts: Facts, recipe: Recipe) -> Outcome:
             f"The model would run on the weaker card, {_named(gpu)}",
             f"{_named(best)} is in this machine too and stronger; the other was chosen by "
             f"{_chooser(visible.chosen_by)}.",
-            evidence={"chosen": gpu.index, "best": best.index},
+            evidence={"chosen": gpu.nvml_index, "best": best.nvml_index},
             fixes=(_choose(best),),
         )
-    if not visible.certain and visible.order and visible.order[0] != facts.nvml.value.gpus[0].index:
+    if not visible.certain and visible.order and visible.order[0] != facts.nvml.value.gpus[0].nvml_index:
         return Outcome(
             Verdict.WARN,
             "nvidia-smi and CUDA number these cards differently",
@@ -110,14 +110,14 @@ def _chooser(chosen_by: str) -> str:
 
 
 def _named(gpu: Gpu) -> str:
-    return f"GPU {gpu.index} ({short_name(gpu)})"
+    return f"GPU {gpu.nvml_index} ({short_name(gpu)})"
 
 
 def _choose(gpu: Gpu) -> Repair:
     return Repair(
         "choose-gpu", "config", "manual",
         "set CUDA_DEVICE_ORDER=PCI_BUS_ID and CUDA_VISIBLE_DEVICES="
-        f"{gpu.index} where ComfyUI or the script is started",
+        f"{gpu.nvml_index} where ComfyUI or the script is started",
     )
 
 
@@ -212,7 +212,7 @@ def _mode(gpu: Gpu) -> Outcome | None:
         evidence={"mode": mode},
         fixes=(
             Repair("default-mode", "system", "manual", "set the compute mode back to default",
-                   (("sudo", "nvidia-smi", "-i", str(gpu.index), "-c", "DEFAULT"),)),
+                   (("sudo", "nvidia-smi", "-i", str(gpu.nvml_index), "-c", "DEFAULT"),)),
         ),
     )
 
@@ -224,7 +224,7 @@ def _mig(facts: Facts, gpu: Gpu, recipe: Recipe) -> Outcome:
             "The card is in MIG mode but has no slice to run on",
             "MIG splits one card into slices; without any slice CUDA programs find no device.",
             fixes=(Repair("mig-off", "system", "manual", "create a slice, or switch MIG mode off",
-                          (("sudo", "nvidia-smi", "-i", str(gpu.index), "-mig", "0"),)),),
+                          (("sudo", "nvidia-smi", "-i", str(gpu.nvml_index), "-mig", "0"),)),),
         )
     named = facts.visible.value.mig if isinstance(facts.visible, Known) else None
     used = named or gpu.mig_instances[0]

@@ -6,6 +6,7 @@ from packaging.version import Version
 
 from klein_doctor.card import Card, card
 from klein_doctor.model import (
+    Evidence,
     Facts,
     Harm,
     Known,
@@ -165,7 +166,7 @@ def _file_fault(facts: Facts) -> tuple[str, str] | None:
     return None
 
 
-def _damage(facts: Facts) -> dict[str, object]:
+def _damage(facts: Facts) -> dict[str, Evidence]:
     if isinstance(facts.torch_binary, Unknown):
         return {}
     found = facts.torch_binary.value
@@ -245,7 +246,7 @@ def torch_lacks_arch(facts: Facts, recipe: Recipe) -> Outcome:
     if archs is None:
         return unknown("Whether PyTorch has code for the card is not known", source)
     how = runs(archs, found.value.capability)
-    evidence = {"archs": archs, "needed": found.value.arch, "read_from": source}
+    evidence: dict[str, Evidence] = {"archs": archs, "needed": found.value.arch, "read_from": source}
     if how:
         said = "has code for" if how == "native" else "has code the driver can translate for"
         return passed(f"{_described(torch)} {said} the {found.value.name}", **evidence)
@@ -255,7 +256,7 @@ def torch_lacks_arch(facts: Facts, recipe: Recipe) -> Outcome:
         f"{_described(torch)} has code for {_span(archs)}; the card needs {found.value.arch}, "
         f"{_generation(recipe, found.value)}.",
         subject=_place(facts),
-        evidence=dict(evidence),
+        evidence=evidence,
         fixes=_repairs(facts, recipe),
     )
 
@@ -270,6 +271,8 @@ def _archs(facts: Facts, torch: Package, recipe: Recipe) -> tuple[tuple[str, ...
         reason = archs.reason
     if isinstance(torch.version, Known):
         number, _, tag = torch.version.value.partition("+")
+        if not tag and isinstance(torch.cuda, Known) and torch.cuda.value:
+            tag = "cu" + torch.cuda.value.replace(".", "")  # conda writes no local tag
         listed = recipe.archs_of(number, tag)
         if listed is not None:
             return listed, f"the doctor's table of {recipe.as_of}"

@@ -31,7 +31,7 @@ def chosen_gpu(facts: Facts) -> Gpu | None:
     if isinstance(facts.nvml, Unknown) or isinstance(facts.visible, Unknown):
         return None
     chosen = facts.visible.value.chosen
-    return next((gpu for gpu in facts.nvml.value.gpus if gpu.index == chosen), None)
+    return next((gpu for gpu in facts.nvml.value.gpus if gpu.nvml_index == chosen), None)
 
 
 def card(facts: Facts) -> Fact[Card]:
@@ -67,7 +67,7 @@ def pci_rows(facts: Facts) -> list[recipes.GpuRow]:
 def short_name(gpu: Gpu) -> str:
     """``RTX 5070`` for ``NVIDIA GeForce RTX 5070``; ``GPU 0`` where the name is unknown."""
     if isinstance(gpu.name, Unknown):
-        return f"GPU {gpu.index}"
+        return f"GPU {gpu.nvml_index}"
     return gpu.name.value.removeprefix("NVIDIA ").removeprefix("GeForce ")
 
 

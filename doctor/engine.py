@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from klein_doctor.boxed import boxed
 from klein_doctor.exits import UsageError
+from klein_doctor.exits import Exit
 from klein_doctor.model import (
-    Exit,
     Facts,
     Fault,
     Finding,

@@ -151,7 +151,7 @@ class MigInstance(NamedTuple):
 class Gpu(NamedTuple):
     """One GPU as NVML (the driver's own query library) describes it; memory in bytes."""
 
-    index: int
+    nvml_index: int
     name: Fact[str]
     uuid: Private
     compute_capability: Fact[tuple[int, int]]

@@ -104,7 +104,7 @@ def install_torch(
 
 def pip_install(python: Interpreter, choice: Choice, again: bool) -> tuple[str | Private, ...]:
     """The command that installs a build into the target, by pip or, where it has none, by uv."""
-    tail = (*choice.packages, "--index-url", choice.index)
+    tail = (*choice.packages, "--index-url", choice.index_url)
     if python.has_pip or not python.kind.startswith("uv"):
         force = ("--force-reinstall",) if again else ()
         return (python.path, "-m", "pip", "install", *force, *tail)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Mapping
 
 from klein_doctor.model import Private
@@ -49,14 +50,9 @@ class Redactor:
         users = [env.get(name, "") for name in ("USER", "LOGNAME", "USERNAME", "SUDO_USER")]
         homes = [env.get(name, "") for name in ("HOME", "USERPROFILE")]
         hosts = [env.get("COMPUTERNAME", ""), env.get("HOSTNAME", "")]
-        try:
-            import pwd
-
-            entry = pwd.getpwuid(os.getuid())
-            users.append(entry.pw_name)
-            homes.append(entry.pw_dir)
-        except (ImportError, KeyError):
-            pass
+        name, folder = _account()
+        users.append(name)
+        homes.append(folder)
         if hasattr(os, "uname"):
             hosts.append(os.uname().nodename)
         homes += [os.path.realpath(home) for home in homes if home]
@@ -127,6 +123,19 @@ class Redactor:
         if folded in self._users:
             return "user"
         return "host" if folded in self._hosts else piece
+
+
+def _account() -> tuple[str, str]:
+    """The running user's name and home in the account database, empty where it has no entry."""
+    if sys.platform == "win32":
+        return "", ""
+    import pwd
+
+    try:
+        entry = pwd.getpwuid(os.getuid())
+    except KeyError:
+        return "", ""
+    return entry.pw_name, entry.pw_dir
 
 
 def _parts(text: str) -> list[str]:

@@ -119,7 +119,7 @@ class Install(NamedTuple):
     min_capability: str
     variant: str
     newest: str
-    index: str
+    index_url: str
     source: str
     as_of: str
     max_capability: str = "99.0"
@@ -257,7 +257,8 @@ def _folded(name: str) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        return data
     except (OSError, ValueError) as error:
         raise RecipeError(f"recipe {path.name} cannot be read: {error}") from error
 

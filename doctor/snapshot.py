@@ -14,6 +14,7 @@ from klein_doctor.model import (
     Known,
     Nvml,
     Package,
+    System,
     Target,
     TorchBinary,
     Unknown,
@@ -50,7 +51,7 @@ class Snapshot:
         self._nvml = Boxed("nvml", lambda: _nvml(outside, ask_driver), NVML_LIMIT_S + 1)
         self._installed = Boxed("packages", lambda: _installed(outside, target), FILES_LIMIT_S)
         self._kernel = Boxed("kernel", lambda: read_kernel(outside), FILES_LIMIT_S)
-        self._system = Boxed("system", lambda: Known(read_system(outside)), FILES_LIMIT_S)
+        self._system = Boxed("system", lambda: _system(outside), FILES_LIMIT_S)
 
     def facts(self) -> Facts:
         """Collect; returns soon after the longest limit whatever happens to a probe.
@@ -93,6 +94,10 @@ class Snapshot:
             return read_visible(nvml, environment, self._target.gpu.real)
         except SelectorError as error:
             return error
+
+
+def _system(outside: Outside) -> Fact[System]:
+    return Known(read_system(outside))
 
 
 def _nvml(outside: Outside, ask_driver: bool) -> Fact[Nvml]:

@@ -13,7 +13,7 @@ class Choice(NamedTuple):
     """Packages pinned with their local tag (``torch==2.14.1+cu130``), and the index to ask."""
 
     packages: tuple[str, ...]
-    index: str
+    index_url: str
     variant: str
     torch: str
 
@@ -43,7 +43,7 @@ def choose(
     packages.append(f"torchvision=={trio.torchvision}+{row.variant}")
     if with_audio:
         packages.append(f"torchaudio=={trio.torchaudio}+{row.variant}")
-    return Choice(tuple(packages), row.index, row.variant, trio.torch)
+    return Choice(tuple(packages), row.index_url, row.variant, trio.torch)
 
 
 def runs(archs: tuple[str, ...], capability: tuple[int, int]) -> str:

@@ -64,7 +64,7 @@ def kernel(**changes: object) -> KernelDriver:
 
 def gpu(index: int = 0, name: str = "NVIDIA GeForce RTX 5070", **changes: object) -> Gpu:
     return Gpu(
-        index=index,
+        nvml_index=index,
         name=Known(name),
         uuid=plain(f"GPU-{index + 1}"),
         compute_capability=Known((12, 0)),

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import recorded
 from rich.console import Console
+from rich.text import Text
 
-from klein_doctor.report.text import write
+from klein_doctor.report.text import render_text
 
 DOCS = Path(__file__).parent.parent / "docs"
 PICTURES = {"problem": "cu126-wheel-on-sm120", "healthy": "h100-80gb-linux"}
@@ -17,11 +18,12 @@ PICTURES = {"problem": "cu126-wheel-on-sm120", "healthy": "h100-80gb-linux"}
 def main() -> None:
     """Write one SVG per picture, exactly what a terminal of 80 columns shows."""
     for picture, machine in PICTURES.items():
-        console = Console(
-            file=io.StringIO(), record=True, width=80, force_terminal=True, highlight=False,
-            color_system="standard", markup=False, emoji=False, legacy_windows=False,
-        )  # fmt: skip
-        write(recorded.report(machine), console, "local")
+        stream = io.StringIO()
+        render_text(recorded.report(machine), stream, "always", "local")
+        console = Console(file=io.StringIO(), record=True, width=80, force_terminal=True,
+                          color_system="standard", highlight=False)  # fmt: skip
+        for line in stream.getvalue().splitlines():
+            console.print(Text.from_ansi(line), overflow="fold", no_wrap=False)
         path = DOCS / f"{picture}.svg"
         console.save_svg(str(path), title="klein-doctor", unique_id=f"klein-{picture}")
 

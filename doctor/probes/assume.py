@@ -51,7 +51,7 @@ def parse(text: str) -> Assumption:
 def apply(facts: Facts, assumption: Assumption, recipe: recipes.Recipe) -> Facts:
     """The facts with the assumed card in place of what the machine's driver says."""
     gpu = Gpu(
-        index=0,
+        nvml_index=0,
         name=Known(_full_name(assumption.row.name)),
         uuid=Private.plain(""),
         compute_capability=Known(recipes.pair(assumption.row.compute_capability)),

@@ -285,7 +285,7 @@ def _gpu(
     missing = fault or missing
     uuid = _as_text(said.get("uuid"))
     return Gpu(
-        index=index,
+        nvml_index=index,
         name=_fact(said.get("name"), _as_text, missing),
         uuid=redact(uuid) if uuid else Private.plain(""),
         compute_capability=_fact(said.get("capability"), _as_pair, missing),

@@ -30,6 +30,8 @@ _ARCHS_LONGEST = 600
 _LIBRARIES = re.compile(
     r"^(torch/(?:lib/[^/,]+|_C[^/,]*\.(?:so|pyd))),[^,]*,(\d+)\r?$", re.MULTILINE
 )
+_RECORD = re.compile(r"([A-Za-z0-9_.]+)-([^-]+)(?:-py\d\.\d+)?\.(?:dist|egg)-info")
+_CONDA_NAMES = {"torch": "pytorch"}
 _LOADED = re.compile(r"\.(so|so\.\d[\d.]*|dll|pyd|dylib)$")
 _MAX_RECORD = 8 << 20
 
@@ -40,7 +42,11 @@ def read_package(outside: Outside, interpreter: Interpreter, name: str) -> Packa
     package = next((folder / name for folder in folders if _is_package(folder / name)), None)
     values = _literals(read_text(package / "version.py")) if package else {}
     redact = outside.redactor.path
-    found = [item for folder in folders for item in _distributions(outside, folder, name)]
+    records = {folder: _distributions(outside, folder, name) for folder in folders}
+    # A second copy further down the path is shadowed, not mixed in.
+    found = records.get(package.parent, []) if package else []
+    found = found or [item for folder in folders for item in records[folder]]
+    found = found or _conda_record(outside, Path(interpreter.prefix.real), name)
     return Package(
         name=name,
         present=package is not None,
@@ -107,13 +113,13 @@ def _literals(source: str) -> dict[str, object]:
         return {}
     values: dict[str, object] = {}
     for node in tree.body:
-        targets: list[ast.expr] = []
         if isinstance(node, ast.Assign):
-            targets = list(node.targets)
-        elif isinstance(node, ast.AnnAssign):
-            targets = [node.target]
+            targets, value = list(node.targets), node.value
+        elif isinstance(node, ast.AnnAssign) and node.value is not None:
+            targets, value = [node.target], node.value
+        else:
+            continue
         for target in targets:
-            value = node.value  # type: ignore[union-attr]
             if isinstance(target, ast.Name) and isinstance(value, ast.Constant):
                 values[target.id] = value.value
     return values
@@ -153,7 +159,7 @@ def cuda_of_tag(tag: str) -> Fact[str | None]:
 def _distributions(outside: Outside, folder: Path, name: str) -> list[Distribution]:
     found = []
     for entry in names(folder):
-        match = re.fullmatch(r"([A-Za-z0-9_.]+)-([^-]+)\.dist-info", entry)
+        match = _RECORD.fullmatch(entry)
         if not match or match.group(1).lower().replace(".", "_") != name:
             continue
         path = folder / entry
@@ -167,6 +173,17 @@ def _distributions(outside: Outside, folder: Path, name: str) -> list[Distributi
             )
         )
     return found
+
+
+def _conda_record(outside: Outside, prefix: Path, name: str) -> list[Distribution]:
+    """Conda's own record of a package, which may come without any dist-info."""
+    wanted = _CONDA_NAMES.get(name, name)
+    for entry in names(prefix / "conda-meta"):
+        match = re.fullmatch(r"(.+)-([^-]+)-[^-]+\.json", entry)
+        if match and match.group(1) in (wanted, name):
+            location = outside.redactor.path(str(prefix / "conda-meta" / entry))
+            return [Distribution(match.group(2)[:80], "conda", False, location)]
+    return []
 
 
 def _damaged(site: Path, torch: Package) -> list[Library]:

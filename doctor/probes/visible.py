@@ -30,7 +30,7 @@ class SelectorError(UsageError):
 class _Named(NamedTuple):
     """What an entry of a device list stands for: a GPU and perhaps one slice of it."""
 
-    index: int
+    nvml_index: int
     mig: MigInstance | None = None
 
 
@@ -51,16 +51,16 @@ def read_visible(nvml: Fact[Nvml], env: Environment, selector: str) -> Fact[Visi
     if selector:
         chosen = _select(gpus, selector)
         return Known(
-            Visible(tuple(e.index for e in entries), certain, problem, chosen.index, "--gpu",
+            Visible(tuple(e.nvml_index for e in entries), certain, problem, chosen.nvml_index, "--gpu",
                     chosen.mig)
         )
     first = entries[0] if entries else None
     return Known(
         Visible(
-            order=tuple(entry.index for entry in entries),
+            order=tuple(entry.nvml_index for entry in entries),
             certain=certain,
             problem=problem,
-            chosen=None if first is None else first.index,
+            chosen=None if first is None else first.nvml_index,
             chosen_by="first" if listed is None else "CUDA_VISIBLE_DEVICES",
             mig=None if first is None else first.mig,
         )
@@ -69,12 +69,12 @@ def read_visible(nvml: Fact[Nvml], env: Environment, selector: str) -> Fact[Visi
 
 def cuda_order(gpus: tuple[Gpu, ...], device_order: str | None) -> tuple[tuple[int, ...], bool]:
     """CUDA's own order of the GPUs as NVML indices, and whether that is certain."""
-    by_bus = tuple(gpu.index for gpu in gpus)
+    by_bus = tuple(gpu.nvml_index for gpu in gpus)
     if device_order == "PCI_BUS_ID" or len({strength(gpu) for gpu in gpus}) <= 1:
         return by_bus, True
     # CUDA does not publish how it ranks speed: generation, then memory, is an approximation.
-    ranked = sorted(gpus, key=lambda gpu: (tuple(-part for part in strength(gpu)), gpu.index))
-    return tuple(gpu.index for gpu in ranked), False
+    ranked = sorted(gpus, key=lambda gpu: (tuple(-part for part in strength(gpu)), gpu.nvml_index))
+    return tuple(gpu.nvml_index for gpu in ranked), False
 
 
 def _listed(
@@ -106,11 +106,11 @@ def _by_uuid(gpus: tuple[Gpu, ...], entry: str) -> _Named | None:
         for gpu in gpus:
             for mig in gpu.mig_instances:
                 if mig.uuid.real.startswith(entry):
-                    return _Named(gpu.index, mig)
+                    return _Named(gpu.nvml_index, mig)
         return None
     if not entry.startswith("GPU-") or len(entry) == 4:
         return None
-    found = [gpu.index for gpu in gpus if gpu.uuid.real.casefold().startswith(entry.casefold())]
+    found = [gpu.nvml_index for gpu in gpus if gpu.uuid.real.casefold().startswith(entry.casefold())]
     return _Named(found[0]) if len(found) == 1 else None
 
 
@@ -127,10 +127,10 @@ def _why(entry: str, count: int) -> str:
 def _select(gpus: tuple[Gpu, ...], selector: str) -> _Named:
     if selector.isascii() and selector.isdigit():
         if int(selector[:9]) < len(gpus):
-            return _Named(gpus[int(selector[:9])].index)
+            return _Named(gpus[int(selector[:9])].nvml_index)
     else:
         named = _by_uuid(gpus, selector)
         if named is not None:
             return named
-    known = ", ".join(str(gpu.index) for gpu in gpus)
+    known = ", ".join(str(gpu.nvml_index) for gpu in gpus)
     raise SelectorError(f"--gpu {selector}: no such GPU; nvidia-smi counts {known} here")

@@ -131,7 +131,8 @@ def _details(title: str, lines: list[str]) -> list[str]:
 
 
 def _cut(lines: list[str]) -> list[str]:
-    kept, size = [], 0
+    kept: list[str] = []
+    size = 0
     for line in lines:
         size += len(line) + 1
         if size > _DETAILS_LIMIT:

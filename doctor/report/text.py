@@ -89,7 +89,7 @@ class _Page:
     def pair(self, left: str, right: str, style: str, indent: int = 0) -> None:
         """A text and, at the right margin or on its own line, a quiet note."""
         room = self.console.width - indent - 2 - len(right)
-        text = Text(left, style)
+        text = Text().append(left, style)
         if text.cell_len <= room:
             gap = self.console.width - indent - text.cell_len - len(right)
             text.append(" " * gap).append(right, "dim")
@@ -107,7 +107,7 @@ class _Page:
         """A label and a text that wraps below itself."""
         width = max(20, self.console.width - _LABEL - 2)
         for number, part in enumerate(Text(value, style).wrap(self.console, width)):
-            head = Text(f"  {label if number == 0 else '':<{_LABEL}}", "dim")
+            head = Text().append(f"  {label if number == 0 else '':<{_LABEL}}", "dim")
             self.line(head.append_text(part))
 
     def problem(self, finding: Finding, label: str) -> None:

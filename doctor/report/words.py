@@ -114,7 +114,7 @@ def chosen_gpu(report: Report) -> Gpu | None:
     nvml, visible = known(report.facts.nvml), known(report.facts.visible)
     if nvml is None or visible is None:
         return None
-    return next((gpu for gpu in nvml.gpus if gpu.index == visible.chosen), None)
+    return next((gpu for gpu in nvml.gpus if gpu.nvml_index == visible.chosen), None)
 
 
 def card_line(report: Report) -> str:

@@ -84,7 +84,7 @@ class TestAnswers:
 
     def test_sixteen_gpus(self, ask: Ask) -> None:
         nvml = ask(*(line for index in range(16) for line in gpu(index, name=f"card {index}")))
-        assert [each.index for each in nvml.gpus] == list(range(16))
+        assert [each.nvml_index for each in nvml.gpus] == list(range(16))
         assert [each.name for each in nvml.gpus] == [Known(f"card {n}") for n in range(16)]
 
     def test_no_gpu(self, ask: Ask) -> None:
@@ -211,7 +211,7 @@ class TestErrors:
     def test_gpu_without_a_handle(self, ask: Ask, code: int, words: str) -> None:
         nvml = ask(*gpu(0), *gpu(1, handle=f"error {code}"), *gpu(2))
         assert nvml.outcome == "ok"
-        assert [each.index for each in nvml.gpus] == [0, 1, 2]
+        assert [each.nvml_index for each in nvml.gpus] == [0, 1, 2]
         assert words in nvml.gpus[1].fault
         assert nvml.gpus[1].name == Unknown(nvml.gpus[1].fault)
         assert (nvml.gpus[0].fault, nvml.gpus[2].fault) == ("", "")
