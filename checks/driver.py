@@ -118,9 +118,23 @@ def _no_libcuda(facts: Facts, nvml: Nvml) -> Outcome:
             "container was started with the capability utility alone; compute is needed too.",
             evidence={"libcuda": library},
             fixes=(
-                Repair("container-gpu", "system", "manual", "start the container again with",
-                       (("docker", "run", "--gpus", "all", "-e",
-                         "NVIDIA_DRIVER_CAPABILITIES=compute,utility", "..."),)),
+                Repair(
+                    "container-gpu",
+                    "system",
+                    "manual",
+                    "start the container again with",
+                    (
+                        (
+                            "docker",
+                            "run",
+                            "--gpus",
+                            "all",
+                            "-e",
+                            "NVIDIA_DRIVER_CAPABILITIES=compute,utility",
+                            "...",
+                        ),
+                    ),
+                ),
             ),
         )
     return _fail(
@@ -152,9 +166,15 @@ def _nodes(facts: Facts) -> Outcome | None:
             "would load it is not installed."
         ),
         evidence={"nodes": kernel.nodes},
-        fixes=(Repair("load-uvm", "driver", "manual", "load the module"
-                      + (" on the host" if system.container else ""),
-                      (("sudo", "modprobe", "nvidia_uvm"),)),),
+        fixes=(
+            Repair(
+                "load-uvm",
+                "driver",
+                "manual",
+                "load the module" + (" on the host" if system.container else ""),
+                (("sudo", "modprobe", "nvidia_uvm"),),
+            ),
+        ),
     )
 
 
@@ -164,8 +184,14 @@ def _fail(title: str, detail: str, nvml: Nvml, do: str = "") -> Outcome:
         title,
         detail,
         evidence={"nvml": nvml.outcome, "stage": nvml.stage, "said": nvml.detail},
-        fixes=(Repair("reboot", "system", "manual",
-                      do or "restart the machine; if it comes back, reinstall the NVIDIA driver"),),
+        fixes=(
+            Repair(
+                "reboot",
+                "system",
+                "manual",
+                do or "restart the machine; if it comes back, reinstall the NVIDIA driver",
+            ),
+        ),
     )
 
 

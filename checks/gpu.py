@@ -51,7 +51,9 @@ def gpu_hidden(facts: Facts, recipe: Recipe) -> Outcome:
         evidence=dict(evidence),
         fixes=(
             Repair(
-                "unhide-gpu", "config", "manual",
+                "unhide-gpu",
+                "config",
+                "manual",
                 "unset CUDA_VISIBLE_DEVICES where it is set (shell profile, launcher, service)",
                 (_unset(facts),),
             ),
@@ -92,7 +94,11 @@ def gpu_not_the_best(facts: Facts, recipe: Recipe) -> Outcome:
             evidence={"chosen": gpu.nvml_index, "best": best.nvml_index},
             fixes=(_choose(best),),
         )
-    if not visible.certain and visible.order and visible.order[0] != facts.nvml.value.gpus[0].nvml_index:
+    if (
+        not visible.certain
+        and visible.order
+        and visible.order[0] != facts.nvml.value.gpus[0].nvml_index
+    ):
         return Outcome(
             Verdict.WARN,
             "nvidia-smi and CUDA number these cards differently",
@@ -115,7 +121,9 @@ def _named(gpu: Gpu) -> str:
 
 def _choose(gpu: Gpu) -> Repair:
     return Repair(
-        "choose-gpu", "config", "manual",
+        "choose-gpu",
+        "config",
+        "manual",
         "set CUDA_DEVICE_ORDER=PCI_BUS_ID and CUDA_VISIBLE_DEVICES="
         f"{gpu.nvml_index} where ComfyUI or the script is started",
     )
@@ -149,8 +157,11 @@ def gpu_too_old(facts: Facts, recipe: Recipe) -> Outcome:
             f"Its compute capability (NVIDIA's number for the instruction set) is {number}; builds "
             f"that run FLUX.2 [klein] begin at {floor.fails_below}, the RTX 20 and GTX 16 cards.",
             evidence={"capability": number},
-            fixes=(Repair("other-card", "hardware", "manual", "use a card of the RTX 20 series or "
-                          "newer"),),
+            fixes=(
+                Repair(
+                    "other-card", "hardware", "manual", "use a card of the RTX 20 series or newer"
+                ),
+            ),
         )
     if capability >= recipe.newest_capability():
         return passed(f"The {name} ({number}) is newer than the doctor's tables of {recipe.as_of}")
@@ -180,8 +191,9 @@ def gpu_too_old(facts: Facts, recipe: Recipe) -> Outcome:
 def gpu_mode_blocks(facts: Facts, recipe: Recipe) -> Outcome:
     gpu = chosen_gpu(facts)
     if gpu is None:
-        return unknown("Whether the card is free for another program is not known",
-                       "no card was chosen")
+        return unknown(
+            "Whether the card is free for another program is not known", "no card was chosen"
+        )
     blocked = _mode(gpu)
     if blocked is not None:
         return blocked
@@ -211,8 +223,13 @@ def _mode(gpu: Gpu) -> Outcome | None:
         detail,
         evidence={"mode": mode},
         fixes=(
-            Repair("default-mode", "system", "manual", "set the compute mode back to default",
-                   (("sudo", "nvidia-smi", "-i", str(gpu.nvml_index), "-c", "DEFAULT"),)),
+            Repair(
+                "default-mode",
+                "system",
+                "manual",
+                "set the compute mode back to default",
+                (("sudo", "nvidia-smi", "-i", str(gpu.nvml_index), "-c", "DEFAULT"),),
+            ),
         ),
     )
 
@@ -223,8 +240,15 @@ def _mig(facts: Facts, gpu: Gpu, recipe: Recipe) -> Outcome:
             Verdict.FAIL,
             "The card is in MIG mode but has no slice to run on",
             "MIG splits one card into slices; without any slice CUDA programs find no device.",
-            fixes=(Repair("mig-off", "system", "manual", "create a slice, or switch MIG mode off",
-                          (("sudo", "nvidia-smi", "-i", str(gpu.nvml_index), "-mig", "0"),)),),
+            fixes=(
+                Repair(
+                    "mig-off",
+                    "system",
+                    "manual",
+                    "create a slice, or switch MIG mode off",
+                    (("sudo", "nvidia-smi", "-i", str(gpu.nvml_index), "-mig", "0"),),
+                ),
+            ),
         )
     named = facts.visible.value.mig if isinstance(facts.visible, Known) else None
     used = named or gpu.mig_instances[0]

@@ -58,8 +58,11 @@ def _why_no_gpu(facts: Facts, recipe: Recipe) -> tuple[str, Repair, str]:
     title = "No NVIDIA card answers on this machine"
     if system is not None and system.os == "darwin":
         detail = "This is a Mac: current Macs have no NVIDIA card, and the doctor covers no other."
-        return detail, Repair("other-machine", "hardware", "manual", "use a machine with an NVIDIA "
-                              "card"), title
+        return (
+            detail,
+            Repair("other-machine", "hardware", "manual", "use a machine with an NVIDIA card"),
+            title,
+        )
     if system is not None and system.wsl:
         return (*_wsl(facts, system.wsl), "WSL does not see the NVIDIA card")
     if system is not None and system.container:
@@ -70,9 +73,13 @@ def _why_no_gpu(facts: Facts, recipe: Recipe) -> tuple[str, Repair, str]:
         return (
             "The driver is there, but this user may not talk to it (the files /dev/nvidia* are "
             "closed to it).",
-            Repair("gpu-permission", "system", "manual",
-                   "ask the administrator for access to /dev/nvidia* (often the group video or "
-                   "render)"),
+            Repair(
+                "gpu-permission",
+                "system",
+                "manual",
+                "ask the administrator for access to /dev/nvidia* (often the group video or "
+                "render)",
+            ),
             "This user may not use the NVIDIA card",
         )
     if facts.nvml.value.outcome == "driver-not-loaded":
@@ -84,8 +91,13 @@ def _wsl(facts: Facts, version: int) -> tuple[str, Repair]:
     if version == 1:
         return (
             "This is WSL 1, which has no GPU support; WSL 2 has.",
-            Repair("wsl-2", "system", "manual", "convert the distribution, in Windows",
-                   (("wsl", "--set-version", "<distribution>", "2"),)),
+            Repair(
+                "wsl-2",
+                "system",
+                "manual",
+                "convert the distribution, in Windows",
+                (("wsl", "--set-version", "<distribution>", "2"),),
+            ),
         )
     stub = isinstance(facts.kernel, Known) and facts.kernel.value.wsl_stub
     detail = (
@@ -119,9 +131,7 @@ def _container(facts: Facts, runtime: str) -> tuple[str, Repair]:
             "and compute (CUDA)."
         )
     else:
-        detail = (
-            f"This {runtime} container was started without the card: no /dev/nvidia* is in it."
-        )
+        detail = f"This {runtime} container was started without the card: no /dev/nvidia* is in it."
     return (
         detail,
         Repair(
@@ -130,8 +140,17 @@ def _container(facts: Facts, runtime: str) -> tuple[str, Repair]:
             "manual",
             "start the container again with the card (the host needs the NVIDIA Container "
             "Toolkit); other runtimes have a setting of the same meaning",
-            (("docker", "run", "--gpus", "all", "-e",
-              "NVIDIA_DRIVER_CAPABILITIES=compute,utility", "..."),),
+            (
+                (
+                    "docker",
+                    "run",
+                    "--gpus",
+                    "all",
+                    "-e",
+                    "NVIDIA_DRIVER_CAPABILITIES=compute,utility",
+                    "...",
+                ),
+            ),
         ),
     )
 
@@ -152,14 +171,18 @@ def _no_driver(facts: Facts) -> tuple[str, Repair]:
         detail = "The PCI bus holds no graphics card, and no NVIDIA driver is installed."
         return detail, _other_machine()
     return detail, Repair(
-        "install-driver", "driver", "manual",
+        "install-driver",
+        "driver",
+        "manual",
         f"install the NVIDIA driver ({DRIVER_PAGE}, or your distribution's package), then restart",
     )
 
 
 def _other_machine() -> Repair:
     return Repair(
-        "other-machine", "hardware", "manual",
+        "other-machine",
+        "hardware",
+        "manual",
         "run the doctor on the machine that has the NVIDIA card; to judge the rest of this one "
         "for a card, name it",
         (("klein-doctor", "--assume", "RTX 5070,driver=580"),),
@@ -174,16 +197,20 @@ def _not_loaded(facts: Facts) -> tuple[str, Repair]:
         elif facts.kernel.value.secure_boot:
             detail += " Secure Boot is on: an unsigned module is refused silently."
     return detail, Repair(
-        "load-module", "driver", "manual",
+        "load-module",
+        "driver",
+        "manual",
         "restart; if that does not help, reinstall the driver (under Secure Boot enrol its "
-        "signing key)", (("sudo", "modprobe", "nvidia"),),
+        "signing key)",
+        (("sudo", "modprobe", "nvidia"),),
     )
 
 
 def _no_device(facts: Facts, recipe: Recipe) -> tuple[str, Repair]:
     rows = pci_rows(facts)
     needs_open = [
-        row for row in rows
+        row
+        for row in rows
         if (generation := recipe.generation(pair(row.compute_capability)))
         and generation.open_module_only
     ]
@@ -193,7 +220,9 @@ def _no_device(facts: Facts, recipe: Recipe) -> tuple[str, Repair]:
             f"The {needs_open[0].name} needs NVIDIA's open kernel module; this machine runs driver "
             f"{kernel.module} with the proprietary one, which ignores the card.",
             Repair(
-                "open-kernel-module", "driver", "manual",
+                "open-kernel-module",
+                "driver",
+                "manual",
                 "install the '-open' flavour of the driver (nvidia-open; on Ubuntu for example "
                 f"nvidia-driver-{recipe.fast_cuda.min_driver}-open), then restart",
             ),
@@ -204,8 +233,11 @@ def _no_device(facts: Facts, recipe: Recipe) -> tuple[str, Repair]:
         "Above 4G Decoding or Resizable BAR switched off in the firmware, or a card not properly "
         "powered.",
         Repair(
-            "firmware-settings", "hardware", "manual",
+            "firmware-settings",
+            "hardware",
+            "manual",
             "look for 'RmInitAdapter failed' in the kernel log; switch Above 4G Decoding and "
-            "Resizable BAR on in the firmware setup", (("sudo", "dmesg"),),
+            "Resizable BAR on in the firmware setup",
+            (("sudo", "dmesg"),),
         ),
     )

@@ -29,13 +29,15 @@ def python_broken(facts: Facts, recipe: Recipe) -> Outcome:
         return passed("The target's Python is in place", kind=python.kind)
     return Outcome(
         Verdict.FAIL,
-        "The Python that should run the model cannot start",
+        "The Python that should run the model is not usable as it stands",
         f"{fault.public[:1].upper()}{fault.public[1:]}.",
         subject=python.path,
         evidence={"fault": fault},
         fixes=(
             Repair(
-                "rebuild-environment", "packages", "manual",
+                "rebuild-environment",
+                "packages",
+                "manual",
                 "make this environment anew, or name the right interpreter",
                 (("klein-doctor", "--python", "<the python that starts ComfyUI>"),),
             ),
@@ -70,8 +72,12 @@ def python_too_old(facts: Facts, recipe: Recipe) -> Outcome:
             subject=facts.interpreter.value.path,
             evidence={"version": shown, "needed": floor},
             fixes=(
-                Repair("newer-python", "packages", "manual",
-                       f"make the environment anew from Python {floor} or newer"),
+                Repair(
+                    "newer-python",
+                    "packages",
+                    "manual",
+                    f"make the environment anew from Python {floor} or newer",
+                ),
             ),
         )
     return passed(f"Python {shown}", version=shown)

@@ -41,9 +41,13 @@ def _repairs(facts: Facts, recipe: Recipe, *, again: bool = False) -> tuple[Repa
     found = card(facts)
     if isinstance(found, Unknown):
         return (
-            Repair("install-torch", "packages", "manual",
-                   "which build fits depends on the card; run the doctor where the card is, or "
-                   "name it with --assume"),
+            Repair(
+                "install-torch",
+                "packages",
+                "manual",
+                "install torch and torchvision; which build depends on the card (run the doctor "
+                "where the card is, or name it with --assume)",
+            ),
         )
     return install_torch(facts, recipe, found.value, again=again)
 
@@ -70,11 +74,20 @@ def torch_missing(facts: Facts, recipe: Recipe) -> Outcome:
     return Outcome(
         Verdict.FAIL,
         "PyTorch is not installed in the Python that was looked at",
-        "None of its package folders holds torch. If ComfyUI runs from another Python (a venv, "
-        "python_embeded), name that one with --python.",
+        "None of its package folders holds torch. ComfyUI often runs from another Python, its "
+        "venv or python_embeded; an installation there is not seen from here.",
         subject=_place(facts),
-        fixes=_repairs(facts, recipe),
+        fixes=(_NAME_PYTHON, *_repairs(facts, recipe)),
     )
+
+
+_NAME_PYTHON = Repair(
+    "name-python",
+    "config",
+    "manual",
+    "name the Python that runs the model",
+    (("klein-doctor", "--python", "<python or environment folder>"),),
+)
 
 
 def _described(torch: Package) -> str:
@@ -237,8 +250,11 @@ def torch_lacks_arch(facts: Facts, recipe: Recipe) -> Outcome:
         return unknown("Whether PyTorch has code for the card is not known", facts.torch)
     torch = facts.torch.value
     if isinstance(torch.cuda, Known) and torch.cuda.value is None:
-        return Outcome(Verdict.SKIPPED, "A build without CUDA has code for no card",
-                       reason="see torch-cpu-only")
+        return Outcome(
+            Verdict.SKIPPED,
+            "A build without CUDA has code for no card",
+            reason="see torch-cpu-only",
+        )
     found = card(facts)
     if isinstance(found, Unknown):
         return without_card("Whether PyTorch has code for the card is not known", facts, found)
@@ -246,7 +262,11 @@ def torch_lacks_arch(facts: Facts, recipe: Recipe) -> Outcome:
     if archs is None:
         return unknown("Whether PyTorch has code for the card is not known", source)
     how = runs(archs, found.value.capability)
-    evidence: dict[str, Evidence] = {"archs": archs, "needed": found.value.arch, "read_from": source}
+    evidence: dict[str, Evidence] = {
+        "archs": archs,
+        "needed": found.value.arch,
+        "read_from": source,
+    }
     if how:
         said = "has code for" if how == "native" else "has code the driver can translate for"
         return passed(f"{_described(torch)} {said} the {found.value.name}", **evidence)
@@ -313,8 +333,10 @@ def torch_too_old(facts: Facts, recipe: Recipe) -> Outcome:
         return unknown("Whether PyTorch is recent enough is not known", version)
     mine = release(version.value)
     if mine is None:
-        return unknown("Whether PyTorch is recent enough is not known",
-                       f"{version.value[:40]!r} is not a version")
+        return unknown(
+            "Whether PyTorch is recent enough is not known",
+            f"{version.value[:40]!r} is not a version",
+        )
     found = card(facts)
     if isinstance(found, Unknown):
         return without_card("Whether PyTorch is recent enough is not known", facts, found)

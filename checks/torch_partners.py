@@ -59,8 +59,14 @@ def _failed(facts: Facts, recipe: Recipe, faults: list[str]) -> Outcome:
     fixes: tuple[Repair, ...] = (
         install_torch(facts, recipe, found.value, again=True)
         if isinstance(found, Known)
-        else (Repair("install-torch", "packages", "manual",
-                     "install torch and its partners together, in one command from one index"),)
+        else (
+            Repair(
+                "install-torch",
+                "packages",
+                "manual",
+                "install torch and its partners together, in one command from one index",
+            ),
+        )
     )
     place = facts.interpreter.value.prefix if isinstance(facts.interpreter, Known) else None
     return Outcome(
@@ -73,9 +79,7 @@ def _failed(facts: Facts, recipe: Recipe, faults: list[str]) -> Outcome:
     )
 
 
-def _mismatch(
-    torch: str, package: Package, partner: Package, version: str, recipe: Recipe
-) -> str:
+def _mismatch(torch: str, package: Package, partner: Package, version: str, recipe: Recipe) -> str:
     """What is wrong between torch and one partner, "" if nothing is known to be."""
     number, other = release(torch), release(version)
     if number is None or other is None:
@@ -88,8 +92,13 @@ def _mismatch(
         if wanted and other != Version(wanted):
             return f"{partner.name} {version} was built for another torch: {torch} needs {wanted}"
         older = next(
-            (row for row in recipe.trios
-             if Version(row.torchvision if vision else row.torchaudio) == other), None)
+            (
+                row
+                for row in recipe.trios
+                if Version(row.torchvision if vision else row.torchaudio) == other
+            ),
+            None,
+        )
         if trio is None and older is not None and older.torch != str(number):
             return f"{partner.name} {version} was built for torch {older.torch}, not {torch}"
     elif not vision:
@@ -98,9 +107,7 @@ def _mismatch(
 
 
 def _goes_with(torch: Version, partner: Version, floors: tuple[PartnerFloor, ...]) -> bool:
-    return any(
-        partner >= Version(row.partner) and torch >= Version(row.torch) for row in floors
-    )
+    return any(partner >= Version(row.partner) and torch >= Version(row.torch) for row in floors)
 
 
 def _tag_mismatch(torch: str, package: Package, partner: Package, version: str) -> str:

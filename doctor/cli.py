@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from klein_doctor.exits import Exit, UsageError
@@ -24,10 +25,6 @@ def main(argv: list[str] | None = None) -> int:
         return _complain(str(error), Exit.USAGE)
     except KeyboardInterrupt:
         return _complain("interrupted", Exit.INTERRUPTED)
-    except BrokenPipeError:
-        # The reader went away (| head); nobody is left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return int(Exit.OK)
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else int(Exit.USAGE)
     except Exception as error:
@@ -38,14 +35,27 @@ def _run(options: argparse.Namespace) -> Exit:
     if options.command == "explain":
         from klein_doctor.explain import explain
 
-        return explain(options.check, sys.stdout)
+        with _reader_may_leave():
+            explain(options.check, sys.stdout)
+        return Exit.OK
     from klein_doctor.output import Output
 
     output = Output(options.output)
     report = _report(options, lambda: output.prepare(options.format))
     form = "real" if options.unredacted else ("local" if options.format == "text" else "public")
-    output.write(report, options.format, options.color, form)
+    with _reader_may_leave():
+        output.write(report, options.format, options.color, form)
     return report.exit_code
+
+
+@contextlib.contextmanager
+def _reader_may_leave() -> Iterator[None]:
+    """A reader that goes away early (| head) changes nothing of the exit code."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _report(options: argparse.Namespace, meanwhile: Callable[[], None]) -> Report:

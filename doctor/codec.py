@@ -98,8 +98,10 @@ def _decode_tuple(args: tuple[Any, ...], data: Any, where: str) -> Any:
         return tuple(_decode(args[0], item, f"{where}[{n}]") for n, item in enumerate(data))
     if len(data) != len(args):
         raise DecodeError(f"{where} should be a list of {len(args)} items")
-    return tuple(_decode(kind, item, f"{where}[{n}]") for n, (kind, item) in
-                 enumerate(zip(args, data, strict=True)))
+    return tuple(
+        _decode(kind, item, f"{where}[{n}]")
+        for n, (kind, item) in enumerate(zip(args, data, strict=True))
+    )
 
 
 def _decode_named(kind: Any, data: Any, where: str) -> Any:

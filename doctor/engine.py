@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from klein_doctor.boxed import boxed
-from klein_doctor.exits import UsageError
-from klein_doctor.exits import Exit
+from klein_doctor.exits import Exit, UsageError
 from klein_doctor.model import (
     Facts,
     Fault,

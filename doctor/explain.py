@@ -5,13 +5,13 @@ from __future__ import annotations
 import textwrap
 from typing import TextIO
 
-from klein_doctor.exits import Exit, UsageError
+from klein_doctor.exits import UsageError
 from klein_doctor.registry import Check, catalogue, unknown_check
 
 _WIDTH = 79
 
 
-def explain(name: str, stream: TextIO) -> Exit:
+def explain(name: str, stream: TextIO) -> None:
     """Write the explanation of a check, or the list of all checks for "".
 
     Raises:
@@ -21,9 +21,8 @@ def explain(name: str, stream: TextIO) -> Exit:
     if not name:
         for check in checks.values():
             stream.write(f"{check.name:<26}{check.title}\n")
-        return Exit.OK
+        return
     stream.write(_page(find(name, checks), checks))
-    return Exit.OK
 
 
 def find(name: str, checks: dict[str, Check]) -> Check:
@@ -52,7 +51,8 @@ def _page(check: Check, checks: dict[str, Check]) -> str:
     lines = []
     for title, text in blocks:
         lines.append(title)
-        lines += textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="  ",
-                               break_on_hyphens=False)
+        lines += textwrap.wrap(
+            text, _WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False
+        )
         lines.append("")
     return "\n".join(lines)

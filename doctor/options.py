@@ -40,34 +40,69 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"klein-doctor {__version__}")
     target = top.add_argument_group("what is judged")
-    target.add_argument("--python", metavar="EXE", default="",
-                        help="the Python that runs the model, or its environment's folder "
-                        "(default: the active environment, else the doctor's own)")
-    target.add_argument("--gpu", metavar="INDEX|UUID", default="",
-                        help="the card to judge, numbered as in nvidia-smi")
-    target.add_argument("--assume", metavar="CARD,driver=N[,os=NAME]", default="",
-                        help="judge for a card that is not here, e.g. 'RTX 5070,driver=580'")
+    target.add_argument(
+        "--python",
+        metavar="EXE",
+        default="",
+        help="the Python that runs the model, or its environment's folder "
+        "(default: the active environment, else the doctor's own)",
+    )
+    target.add_argument(
+        "--gpu",
+        metavar="INDEX|UUID",
+        default="",
+        help="the card to judge, numbered as in nvidia-smi",
+    )
+    target.add_argument(
+        "--assume",
+        metavar="CARD,driver=N[,os=NAME]",
+        default="",
+        help="judge for a card that is not here, e.g. 'RTX 5070,driver=580'",
+    )
     report = top.add_argument_group("the report")
-    report.add_argument("--format", choices=FORMATS, default="text",
-                        help="text (default), brief for chats, json, markdown for issues")
+    report.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="text",
+        help="text (default), brief for chats, json, markdown for issues",
+    )
     report.add_argument("--output", metavar="FILE", default="", help="write the report to a file")
-    report.add_argument("--from", dest="source", metavar="FILE", default="",
-                        help="judge a report instead of this machine: JSON, or a pasted Markdown "
-                        "report; - reads standard input")
-    report.add_argument("--select", metavar="CHECK", action="append", default=[],
-                        help="only these checks (repeat, or separate by commas)")
-    report.add_argument("--ignore", metavar="CHECK", action="append", default=[],
-                        help="all but these checks")
-    report.add_argument("--strict", action="store_true",
-                        help="exit 1 on warnings and undecided checks too")
-    report.add_argument("--unredacted", action="store_true",
-                        help="keep real paths, names and identifiers in the report")
-    report.add_argument("--color", choices=COLORS, default="auto",
-                        help="colours in the text report")
+    report.add_argument(
+        "--from",
+        dest="source",
+        metavar="FILE",
+        default="",
+        help="judge a report instead of this machine: JSON, or a pasted Markdown "
+        "report; - reads standard input",
+    )
+    report.add_argument(
+        "--select",
+        metavar="CHECK",
+        action="append",
+        default=[],
+        help="only these checks (repeat, or separate by commas)",
+    )
+    report.add_argument(
+        "--ignore", metavar="CHECK", action="append", default=[], help="all but these checks"
+    )
+    report.add_argument(
+        "--strict", action="store_true", help="exit 1 on warnings and undecided checks too"
+    )
+    report.add_argument(
+        "--unredacted",
+        action="store_true",
+        help="keep real paths, names and identifiers in the report",
+    )
+    report.add_argument(
+        "--color", choices=COLORS, default="auto", help="colours in the text report"
+    )
     commands = top.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    explain = commands.add_parser("explain", allow_abbrev=False,
-                                  help="what a check reads, why it matters, how to fix it by hand",
-                                  description="Explains a check; without one, lists them all.")
+    explain = commands.add_parser(
+        "explain",
+        allow_abbrev=False,
+        help="what a check reads, why it matters, how to fix it by hand",
+        description="Explains a check; without one, lists them all.",
+    )
     explain.add_argument("check", metavar="CHECK", nargs="?", default="")
     return top
 

@@ -50,8 +50,11 @@ class Output:
             special = path.exists() and not path.is_file()
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            raise error if isinstance(error, UsageError) else UsageError(
-                f"--output {self.name}: {reason}") from error
+            raise (
+                error
+                if isinstance(error, UsageError)
+                else UsageError(f"--output {self.name}: {reason}")
+            ) from error
         place = path if special or path.exists() else path.parent
         if not os.access(place, os.W_OK) or not (special or os.access(path.parent, os.W_OK)):
             raise UsageError(f"--output {self.name}: no permission to write there")

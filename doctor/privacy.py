@@ -38,8 +38,9 @@ class Redactor:
     def __init__(self, users: tuple[str, ...], homes: tuple[str, ...], hosts: tuple[str, ...]):
         self._users = {name.casefold() for name in users if name}
         self._hosts = {name.casefold() for name in hosts if name}
-        self._homes = sorted((_parts(home) for home in homes if len(_parts(home)) > 1),
-                             key=len, reverse=True)
+        self._homes = sorted(
+            (_parts(home) for home in homes if len(_parts(home)) > 1), key=len, reverse=True
+        )
         self._home_patterns = [_home_pattern(home) for home in self._homes]
         self._others: dict[str, str] = {}
         self._uuids: dict[str, str] = {}
@@ -65,7 +66,7 @@ class Redactor:
         head, rest = "", parts
         for home in self._homes:
             if _same(parts[: len(home)], home):
-                head, rest = "~", parts[len(home):]
+                head, rest = "~", parts[len(home) :]
                 break
         local = head + "".join(rest)
         return Private(text, local, head + "".join(self._segments(rest)))

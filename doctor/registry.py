@@ -45,7 +45,6 @@ class Check(NamedTuple):
 _declared: dict[str, Check] = {}
 
 
-
 def check(
     name: str,
     *,

@@ -87,9 +87,7 @@ class Snapshot:
             faults=Known(tuple(faults)),
         )
 
-    def _visible(
-        self, nvml: Fact[Nvml], environment: Environment
-    ) -> Fact[Visible] | SelectorError:
+    def _visible(self, nvml: Fact[Nvml], environment: Environment) -> Fact[Visible] | SelectorError:
         try:
             return read_visible(nvml, environment, self._target.gpu.real)
         except SelectorError as error:

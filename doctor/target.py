@@ -8,6 +8,7 @@ from klein_doctor.exits import UsageError
 from klein_doctor.model import Target
 from klein_doctor.probes.interpreter import find_executable
 from klein_doctor.probes.outside import Outside
+from klein_doctor.probes.shims import behind
 
 
 class TargetError(UsageError):
@@ -53,7 +54,7 @@ def _named(outside: Outside, python: str) -> Path:
         if isinstance(error, TargetError):
             raise
         raise TargetError(f"--python {python}: {reason}") from error
-    return find_executable(path)
+    return behind(find_executable(path), outside.env, Path.cwd())
 
 
 def _on_path(outside: Outside, name: str) -> Path | None:
@@ -61,5 +62,3 @@ def _on_path(outside: Outside, name: str) -> Path | None:
 
     found = shutil.which(name, path=outside.env.get("PATH", ""))
     return Path(found) if found else None
-
-

@@ -176,8 +176,9 @@ def on_windows(facts: Facts, driver: str = "581.42", card: Gpu | None = None) ->
     card = card or gpu()
     card = card._replace(
         driver_model=Known("WDDM"),
-        processes=Known((GpuProcess(1432, "dwm.exe", nothing), GpuProcess(8212, "chrome.exe",
-                                                                          nothing))),
+        processes=Known(
+            (GpuProcess(1432, "dwm.exe", nothing), GpuProcess(8212, "chrome.exe", nothing))
+        ),
     )
     return facts._replace(
         system=Known(system(os="windows", release="10.0.26200", distribution="")),
@@ -191,8 +192,11 @@ def _windows_cpu() -> Facts:
 
 
 def _laptop() -> Facts:
-    card = gpu(name="NVIDIA GeForce RTX 5080 Laptop GPU", total_bytes=Known(16303 << 20),
-               free_bytes=Known(15100 << 20))
+    card = gpu(
+        name="NVIDIA GeForce RTX 5080 Laptop GPU",
+        total_bytes=Known(16303 << 20),
+        free_bytes=Known(15100 << 20),
+    )
     facts = on_windows(machine(windows=True), "573.24", card)
     assert isinstance(facts.nvml, Known)
     return facts._replace(nvml=Known(facts.nvml.value._replace(cuda=Known((12, 8)))))
@@ -201,16 +205,22 @@ def _laptop() -> Facts:
 def _old_driver() -> Facts:
     card = weaker(0)._replace(display_active=Known(True), free_bytes=Known(11200 << 20))
     return machine("2.14.1+cu130")._replace(
-        kernel=Known(kernel(module="535.183.01", flavour="proprietary",
-                            displays=(PciDisplay("10de", "2504", "nvidia", 16 * GIB),))),
+        kernel=Known(
+            kernel(
+                module="535.183.01",
+                flavour="proprietary",
+                displays=(PciDisplay("10de", "2504", "nvidia", 16 * GIB),),
+            )
+        ),
         nvml=Known(nvml(card, driver="535.183.01", cuda=(12, 2))),
     )
 
 
 def _two_gpus() -> Facts:
     return machine()._replace(
-        environment=Known(environment(cuda_visible_devices=plain("1"),
-                                      cuda_device_order="PCI_BUS_ID")),
+        environment=Known(
+            environment(cuda_visible_devices=plain("1"), cuda_device_order="PCI_BUS_ID")
+        ),
         nvml=Known(nvml(gpu(), weaker())),
         visible=Known(Visible((1,), True, "", 1, "CUDA_VISIBLE_DEVICES", None)),
     )
@@ -241,8 +251,9 @@ def _container() -> Facts:
         container="docker",
     )
     return facts._replace(
-        environment=Known(environment(nvidia_visible_devices=plain("all"),
-                                      nvidia_driver_capabilities="compute"))
+        environment=Known(
+            environment(nvidia_visible_devices=plain("all"), nvidia_driver_capabilities="compute")
+        )
     )
 
 
@@ -250,8 +261,17 @@ def _wsl() -> Facts:
     card = gpu(processes=Known(()), display_active=Known(True))
     return machine()._replace(
         system=Known(system(release="6.6.87.2-microsoft-standard-WSL2", wsl=2)),
-        kernel=Known(kernel(module="", flavour="", loaded_modules=(), nodes=("dxg",),
-                            modprobe=False, wsl_stub=True, displays=())),
+        kernel=Known(
+            kernel(
+                module="",
+                flavour="",
+                loaded_modules=(),
+                nodes=("dxg",),
+                modprobe=False,
+                wsl_stub=True,
+                displays=(),
+            )
+        ),
         nvml=Known(nvml(card, driver="581.42")),
     )
 
@@ -260,8 +280,9 @@ def _wsl_without_stub() -> Facts:
     return _no_gpu(
         machine(),
         silent("library-missing", "NVML Shared Library Not Found"),
-        kernel(module="", flavour="", loaded_modules=(), nodes=("dxg",), modprobe=False,
-               displays=()),
+        kernel(
+            module="", flavour="", loaded_modules=(), nodes=("dxg",), modprobe=False, displays=()
+        ),
         release="6.6.87.2-microsoft-standard-WSL2",
         wsl=2,
     )
@@ -271,8 +292,14 @@ def _no_driver() -> Facts:
     return _no_gpu(
         machine("2.6.0+cu126", "0.21.0+cu126", "12.6", CU126),
         silent("library-missing", "NVML Shared Library Not Found"),
-        kernel(module="", flavour="", loaded_modules=(), nodes=(), modprobe=False,
-               displays=(PciDisplay("10de", "2f04", "", 16 * GIB),)),
+        kernel(
+            module="",
+            flavour="",
+            loaded_modules=(),
+            nodes=(),
+            modprobe=False,
+            displays=(PciDisplay("10de", "2f04", "", 16 * GIB),),
+        ),
     )
 
 
@@ -284,7 +311,10 @@ CONSTRUCTED = {
     "healthy-rtx5070-linux-cu130": (machine, None, 0),
     "healthy-rtx5070-windows-portable": (lambda: on_windows(machine(windows=True)), None, 0),
     "cu126-wheel-on-sm120": (
-        lambda: machine("2.6.0+cu126", "0.21.0+cu126", "12.6", CU126), "torch-lacks-arch:1", 1),
+        lambda: machine("2.6.0+cu126", "0.21.0+cu126", "12.6", CU126),
+        "torch-lacks-arch:1",
+        1,
+    ),
     "cpu-wheel-on-windows": (_windows_cpu, "torch-cpu-only:1", 1),
     "driver-573-with-cu130": (_laptop, "driver-too-old:1", 1),
     "rtx3060-on-driver-535": (_old_driver, "driver-too-old:1", 1),

@@ -59,8 +59,15 @@ def _common_folders(outside: Outside, site: Path, interpreter: Interpreter) -> l
         for name in outside.names("/usr/local")
         if name.startswith("cuda")
     ]
-    folders += [outside.at(path) for path in ("/usr/lib/x86_64-linux-gnu", "/usr/lib64",
-                                              "/usr/lib/aarch64-linux-gnu", "/usr/lib")]
+    folders += [
+        outside.at(path)
+        for path in (
+            "/usr/lib/x86_64-linux-gnu",
+            "/usr/lib64",
+            "/usr/lib/aarch64-linux-gnu",
+            "/usr/lib",
+        )
+    ]
     return folders
 
 

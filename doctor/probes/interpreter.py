@@ -91,9 +91,7 @@ def _content_fault(executable: Path, start: bytes) -> str:
     return ""
 
 
-def _version(
-    executable: Path, prefix: Path, settings: dict[str, str]
-) -> Fact[tuple[int, ...]]:
+def _version(executable: Path, prefix: Path, settings: dict[str, str]) -> Fact[tuple[int, ...]]:
     written = settings.get("version_info") or settings.get("version", "")
     found = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", written)
     if found:
@@ -122,8 +120,10 @@ def _version_of_folder(prefix: Path) -> tuple[int, ...] | None:
     versions = {
         (int(found.group(1)), int(found.group(2)))
         for name in names(prefix / "lib")
-        if ((found := re.fullmatch(r"python(\d)\.(\d+)", name))
-        and is_file(prefix / "lib" / name / "os.py"))
+        if (
+            (found := re.fullmatch(r"python(\d)\.(\d+)", name))
+            and is_file(prefix / "lib" / name / "os.py")
+        )
         or (found and is_dir(prefix / "lib" / name / "site-packages"))
     }
     return versions.pop() if len(versions) == 1 else None

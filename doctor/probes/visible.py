@@ -51,8 +51,14 @@ def read_visible(nvml: Fact[Nvml], env: Environment, selector: str) -> Fact[Visi
     if selector:
         chosen = _select(gpus, selector)
         return Known(
-            Visible(tuple(e.nvml_index for e in entries), certain, problem, chosen.nvml_index, "--gpu",
-                    chosen.mig)
+            Visible(
+                tuple(e.nvml_index for e in entries),
+                certain,
+                problem,
+                chosen.nvml_index,
+                "--gpu",
+                chosen.mig,
+            )
         )
     first = entries[0] if entries else None
     return Known(
@@ -110,7 +116,9 @@ def _by_uuid(gpus: tuple[Gpu, ...], entry: str) -> _Named | None:
         return None
     if not entry.startswith("GPU-") or len(entry) == 4:
         return None
-    found = [gpu.nvml_index for gpu in gpus if gpu.uuid.real.casefold().startswith(entry.casefold())]
+    found = [
+        gpu.nvml_index for gpu in gpus if gpu.uuid.real.casefold().startswith(entry.casefold())
+    ]
     return _Named(found[0]) if len(found) == 1 else None
 
 

@@ -84,8 +84,11 @@ def _table(report: Report, form: str) -> list[str]:
         ("OS", words.system_line(report)),
         ("Python", words.python_line(report)),
         ("PyTorch", words.torch_line(report) or "none"),
-        ("Judged", f"{getattr(words.place(report), form)} "
-                   f"({words.CHOSEN.get(report.target.python_from, '')})"),
+        (
+            "Judged",
+            f"{getattr(words.place(report), form)} "
+            f"({words.CHOSEN.get(report.target.python_from, '')})",
+        ),
     ]
     if report.target.assumed:
         rows.insert(1, ("Assumed", report.target.assumed))

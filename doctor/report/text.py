@@ -146,7 +146,7 @@ class _Page:
         for finding in unknown:
             reasons.setdefault(finding.reason or "unknown", []).append(finding.check)
         for reason, checks in reasons.items():
-            self.wrapped(f"Not judged: {', '.join(checks)} ({reason})", "yellow", 1)
+            self.wrapped(f"Not judged: {reason} ({', '.join(checks)})", "yellow", 1)
         if skipped:
             self.wrapped(f"Not judged until then: {skipped} check{'s' * (skipped > 1)}", "", 1)
 
@@ -158,8 +158,12 @@ class _Page:
         chosen = words.CHOSEN.get(self.report.target.python_from, self.report.target.python_from)
         self.wrapped(f"Judged: the Python in {where} ({chosen})", "", 1)
         if self.report.recipe_age_days > _STALE_DAYS:
-            self.wrapped(f"The doctor's tables are {self.report.recipe_age_days} days old; a newer "
-                         "klein-doctor may know more.", "yellow", 1)
+            self.wrapped(
+                f"The doctor's tables are {self.report.recipe_age_days} days old; a newer "
+                "klein-doctor may know more.",
+                "yellow",
+                1,
+            )
         self.line(Text("Next: ").append(_next(self.report), "bold"))
 
     def wrapped(self, value: str, style: str, indent: int) -> None:

@@ -1,0 +1,54 @@
+"""Targets made in a temporary folder: real venvs with a torch that must never be imported."""
+
+from __future__ import annotations
+
+import sys
+import venv
+from pathlib import Path
+
+BOMBS = {
+    "segfaults": "import ctypes; ctypes.string_at(0)",
+    "hangs": "import time; time.sleep(3600)",
+    "raises": "raise OSError('libcudart.so.12: cannot open shared object file')",
+    "prints": "print('garbage ' * 1000)",
+}
+
+
+def make_venv(folder: Path) -> Path:
+    """A real environment without pip; returns its interpreter."""
+    venv.EnvBuilder(with_pip=False, symlinks=sys.platform != "win32").create(folder)
+    return folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+
+
+def site_packages(folder: Path) -> Path:
+    """Where the environment's packages lie."""
+    if sys.platform == "win32":
+        return folder / "Lib" / "site-packages"
+    return folder / "lib" / "python{}.{}".format(*sys.version_info[:2]) / "site-packages"
+
+
+def put_package(
+    site: Path, name: str, version: str, cuda: str | None, body: str = "", record: bool = True
+) -> Path:
+    """A package folder with version.py and, unless told otherwise, its install record."""
+    package = site / name
+    package.mkdir(parents=True, exist_ok=True)
+    (package / "__init__.py").write_text(body, encoding="utf-8")
+    shown = "None" if cuda is None else repr(cuda)
+    text = (
+        f"from typing import Optional\n__version__ = {version!r}\ncuda: Optional[str] = {shown}\n"
+    )
+    (package / "version.py").write_text(text, encoding="utf-8")
+    if record:
+        put_record(site, name, version)
+    return package
+
+
+def put_record(site: Path, name: str, version: str, lines: str = "") -> Path:
+    """The dist-info folder that pip leaves."""
+    folder = site / f"{name}-{version}.dist-info"
+    folder.mkdir(parents=True)
+    (folder / "METADATA").write_text(f"Name: {name}\nVersion: {version}\n", encoding="utf-8")
+    (folder / "INSTALLER").write_text("pip\n", encoding="utf-8")
+    (folder / "RECORD").write_text(lines, encoding="utf-8")
+    return folder
