@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from klein_doctor.card import Card, card, chosen_gpu
 from klein_doctor.model import Facts, Gpu, Harm, Known, Nvml, Outcome, Repair, Unknown, Verdict
-from klein_doctor.outcomes import branch, driver_of, install_torch, passed, unknown, update_driver
+from klein_doctor.outcomes import (
+    NO_CARD,
+    branch,
+    driver_of,
+    install_torch,
+    passed,
+    unknown,
+    update_driver,
+)
 from klein_doctor.recipe import Recipe, pair
 from klein_doctor.registry import check
 
@@ -13,9 +21,7 @@ _NO_DRIVER = ("library-missing", "driver-not-loaded")
 
 def _no_driver() -> Outcome:
     """There is nothing to judge: gpu-not-found says what is missing."""
-    return Outcome(
-        Verdict.SKIPPED, "No driver that could be judged", reason="because of gpu-not-found:1"
-    )
+    return Outcome(Verdict.SKIPPED, "No driver that could be judged", because=NO_CARD)
 
 
 @check(

@@ -253,7 +253,7 @@ def torch_lacks_arch(facts: Facts, recipe: Recipe) -> Outcome:
         return Outcome(
             Verdict.SKIPPED,
             "A build without CUDA has code for no card",
-            reason="see torch-cpu-only",
+            because="torch-cpu-only:1",
         )
     found = card(facts)
     if isinstance(found, Unknown):
@@ -373,7 +373,7 @@ def torch_cuda_below_13(facts: Facts, recipe: Recipe) -> Outcome:
     if isinstance(cuda, Unknown):
         return unknown("PyTorch's CUDA release is not known", cuda)
     if cuda.value is None:
-        return Outcome(Verdict.SKIPPED, "A build without CUDA", reason="see torch-cpu-only")
+        return Outcome(Verdict.SKIPPED, "A build without CUDA", because="torch-cpu-only:1")
     fast = recipe.fast_cuda
     if pair(cuda.value) >= pair(fast.cuda):
         return passed(f"CUDA {cuda.value}: ComfyUI keeps its own kernels on", cuda=cuda.value)

@@ -88,7 +88,7 @@ def _blocking(check: Check, found: dict[str, list[Finding]]) -> Outcome | None:
             if other.verdict is Verdict.SKIPPED and other.because is not None:
                 cause = other.because
             if cause is not None:
-                return Outcome(Verdict.SKIPPED, check.title, reason=f"because of {cause}")
+                return Outcome(Verdict.SKIPPED, check.title, because=cause)
     return None
 
 
@@ -127,9 +127,8 @@ def _finding(
 
 
 def _because(check: Check, outcome: Outcome, found: dict[str, list[Finding]]) -> str | None:
-    if outcome.verdict is Verdict.SKIPPED and outcome.reason:
-        cause = outcome.reason.removeprefix("because of ")
-        return cause if cause != outcome.reason else None
+    if outcome.verdict is Verdict.SKIPPED:
+        return outcome.because
     if outcome.verdict not in (Verdict.FAIL, Verdict.WARN):
         return None
     # A fail never follows from a mere warning; a warning may.

@@ -328,6 +328,7 @@ class Outcome:
     """What one check says of one subject; the engine turns it into a Finding.
 
     title: the sentence of the report's headline. detail: where and why it matters here.
+    because: of a skipped check, the id of the finding that stands in its way.
     """
 
     verdict: Verdict
@@ -337,7 +338,7 @@ class Outcome:
     reason: str | None = None
     evidence: dict[str, Evidence] = field(default_factory=dict)
     fixes: tuple[Repair, ...] = ()
-    touches: tuple[str, ...] = ()
+    because: str | None = None
 
 
 class Finding(NamedTuple):

@@ -19,6 +19,8 @@ from klein_doctor.model import (
 from klein_doctor.recipe import Recipe
 from klein_doctor.wheels import Choice, choose
 
+# What a check is skipped for where there is no card or no driver to judge.
+NO_CARD = "gpu-not-found:1"
 DRIVER_PAGE = "https://www.nvidia.com/drivers"
 
 
@@ -36,7 +38,7 @@ def unknown(title: str, fact: Unknown | str) -> Outcome:
 def without_card(title: str, facts: Facts, fact: Unknown) -> Outcome:
     """The answer hangs on the card, and there is none: gpu-not-found already says so."""
     if isinstance(facts.nvml, Known) and not facts.nvml.value.gpus:
-        return Outcome(Verdict.SKIPPED, title, reason="because of gpu-not-found:1")
+        return Outcome(Verdict.SKIPPED, title, because=NO_CARD)
     return unknown(title, fact)
 
 

@@ -119,8 +119,9 @@ def _said(finding: Finding, form: str) -> str:
         parts.append(f"At {getattr(finding.subject, form)}.")
     if finding.reason:
         parts.append(f"({finding.reason})")
-    if finding.because and finding.verdict is not Verdict.SKIPPED:
-        parts.append(f"Follows from {finding.because}.")
+    if finding.because:
+        word = "Waits for" if finding.verdict is Verdict.SKIPPED else "Follows from"
+        parts.append(f"{word} {finding.because}.")
     return " ".join(part if part.endswith((".", ")")) else part + "." for part in parts)
 
 

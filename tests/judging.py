@@ -1,0 +1,32 @@
+"""Judge literal facts by one check."""
+
+from __future__ import annotations
+
+from klein_doctor import recipe as recipes
+from klein_doctor.engine import judge
+from klein_doctor.model import Facts, Finding, Verdict
+from klein_doctor.registry import catalogue
+
+RECIPE = recipes.load()
+FAIL, WARN, PASS = Verdict.FAIL, Verdict.WARN, Verdict.PASS
+UNKNOWN, SKIPPED = Verdict.UNKNOWN, Verdict.SKIPPED
+
+
+def verdict_of(name: str, facts: Facts) -> Finding:
+    """The finding of one check among all the others."""
+    return next(f for f in judge(facts, RECIPE, catalogue()) if f.check == name)
+
+
+def alone(name: str, facts: Facts) -> Verdict:
+    """What the check itself says, whatever the checks before it found."""
+    outcome = catalogue()[name].judge(facts, RECIPE)
+    return outcome.verdict if not isinstance(outcome, (list, tuple)) else outcome[0].verdict
+
+
+def commands(found: Finding) -> list[str]:
+    """The commands of all repairs, as one would read them."""
+    return [
+        " ".join(part if isinstance(part, str) else part.public for part in command)
+        for repair in found.fixes
+        for command in repair.commands
+    ]
