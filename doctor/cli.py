@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from klein_doctor.exits import Exit, UsageError
-from klein_doctor.options import parse
+from klein_doctor.options import parse, with_variable
 
 if TYPE_CHECKING:
     from klein_doctor.model import Report
@@ -18,20 +19,20 @@ if TYPE_CHECKING:
 
 def main(argv: list[str] | None = None) -> int:
     """Run klein-doctor; returns the exit code. No exception leaves it."""
-    arguments = sys.argv[1:] if argv is None else argv
     try:
-        return int(_run(parse(arguments, os.environ)))
+        return int(_run(sys.argv[1:] if argv is None else argv))
     except UsageError as error:
         return _complain(str(error), Exit.USAGE)
     except KeyboardInterrupt:
         return _complain("interrupted", Exit.INTERRUPTED)
-    except SystemExit as error:
-        return error.code if isinstance(error.code, int) else int(Exit.USAGE)
     except Exception as error:
         return _fault(error)
 
 
-def _run(options: argparse.Namespace) -> Exit:
+def _run(arguments: list[str]) -> Exit:
+    options = _options(arguments)
+    if options is None:
+        return Exit.OK
     if options.command == "explain":
         from klein_doctor.explain import explain
 
@@ -40,22 +41,46 @@ def _run(options: argparse.Namespace) -> Exit:
         return Exit.OK
     from klein_doctor.output import Output
 
-    output = Output(options.output)
-    report = _report(options, lambda: output.prepare(options.format))
+    try:
+        output = Output(options.output)
+        report = _report(options, lambda: output.prepare(options.format))
+    except UsageError as error:
+        raise UsageError(with_variable(str(error), options)) from error
     form = "real" if options.unredacted else ("local" if options.format == "text" else "public")
     with _reader_may_leave():
         output.write(report, options.format, options.color, form)
     return report.exit_code
 
 
+def _options(arguments: list[str]) -> argparse.Namespace | None:
+    """The options; None when --help or --version was all that was asked."""
+    try:
+        return parse(arguments, os.environ)
+    except SystemExit:
+        with _reader_may_leave():
+            return None
+
+
 @contextlib.contextmanager
 def _reader_may_leave() -> Iterator[None]:
-    """A reader that goes away early (| head) changes nothing of the exit code."""
+    """A reader that goes away early (| head) changes nothing of the exit code.
+
+    Raises:
+        UsageError: standard output is closed, or takes no more (a full disk).
+    """
+    if sys.stdout is None:
+        raise UsageError("standard output is closed")
     try:
         yield
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
+        # What is still in the buffer must not fail a second time when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        left = isinstance(error, BrokenPipeError) or (
+            sys.platform == "win32" and error.errno == errno.EINVAL
+        )
+        if not left:
+            raise UsageError(f"standard output: {error.strerror or error}") from error
 
 
 def _report(options: argparse.Namespace, meanwhile: Callable[[], None]) -> Report:
@@ -75,7 +100,10 @@ def _report(options: argparse.Namespace, meanwhile: Callable[[], None]) -> Repor
 
 
 def _note(text: str) -> None:
-    print(f"klein-doctor: {text}", file=sys.stderr)
+    if sys.stderr is None:
+        return  # print() would turn to standard output, which belongs to the report
+    shown = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
+    print(f"klein-doctor: {shown}", file=sys.stderr)
 
 
 def _complain(text: str, code: Exit) -> int:

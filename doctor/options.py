@@ -10,14 +10,16 @@ from klein_doctor.exits import UsageError
 
 FORMATS = ("text", "brief", "json", "markdown")
 COLORS = ("auto", "always", "never")
-_TRUE, _FALSE = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+# What says which machine is judged; a report (--from) says it instead.
+_MACHINE = ("python", "gpu", "assume")
 
 _EPILOG = """\
 exit codes: 0 healthy (warnings allowed), 1 problems, 2 wrong usage, 3 undecided,
 70 a fault of the doctor, 130 interrupted. They are the same in every format.
 
 Every option but --unredacted can be set in the environment, for example
-KLEIN_DOCTOR_FORMAT=json or KLEIN_DOCTOR_STRICT=1.
+KLEIN_DOCTOR_FORMAT=json or KLEIN_DOCTOR_STRICT=1; the command line beats it.
 """
 
 
@@ -66,7 +68,12 @@ def parser() -> argparse.ArgumentParser:
         default="text",
         help="text (default), brief for chats, json, markdown for issues",
     )
-    report.add_argument("--output", metavar="FILE", default="", help="write the report to a file")
+    report.add_argument(
+        "--output",
+        metavar="FILE",
+        default="",
+        help="write the report to a file; - is standard output",
+    )
     report.add_argument(
         "--from",
         dest="source",
@@ -115,19 +122,41 @@ def parse(argv: list[str], env: Mapping[str, str]) -> argparse.Namespace:
     """
     top = parser()
     found = top.parse_args(argv)
-    given = _given(top, argv)
+    beaten = _given(top, argv)
+    if "source" in beaten:
+        beaten.update(_MACHINE)
+    elif beaten.intersection(_MACHINE):
+        beaten.add("source")
+    found.twins = {}
     for action in top._actions:
-        name = action.option_strings[-1].removeprefix("--") if action.option_strings else ""
-        variable = "KLEIN_DOCTOR_" + name.upper().replace("-", "_")
-        if name in ("", "help", "version", "unredacted") or action.dest in given:
+        option = action.option_strings[-1] if action.option_strings else ""
+        variable = "KLEIN_DOCTOR_" + option.removeprefix("--").upper().replace("-", "_")
+        if option in ("", "--help", "--version", "--unredacted") or action.dest in beaten:
             continue
-        if variable in env:
+        if env.get(variable):
             setattr(found, action.dest, _from_environment(action, variable, env[variable]))
+            found.twins[option] = variable
     found.select = _split(found.select)
     found.ignore = _split(found.ignore)
     if found.source and (found.python or found.gpu or found.assume):
-        raise UsageError("--from judges a report; --python, --gpu and --assume do not go with it")
+        told = [
+            found.twins[f"--{name}"] for name in ("from", *_MACHINE) if f"--{name}" in found.twins
+        ]
+        raise UsageError(
+            "--from judges a report; --python, --gpu and --assume do not go with it"
+            + (f" ({' and '.join(told)} are set)" if told else "")
+        )
     return found
+
+
+def with_variable(text: str, options: argparse.Namespace) -> str:
+    """An error message about an option, with the variable of the environment that set it."""
+    for option, variable in options.twins.items():
+        names = getattr(options, option.removeprefix("--"), ())
+        listed = isinstance(names, tuple) and any(f"called {name[:60]!r}" in text for name in names)
+        if listed or text.startswith((f"{option} ", f"{option}:")):
+            return f"{text} (from {variable})"
+    return text
 
 
 def _given(top: argparse.ArgumentParser, argv: list[str]) -> set[str]:

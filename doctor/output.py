@@ -10,6 +10,9 @@ from typing import TextIO
 from klein_doctor.exits import UsageError
 from klein_doctor.model import Report
 
+# Opened by name, the file behind it would be replaced under the shell that redirected to it.
+_STANDARD = ("", "-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+
 
 class Output:
     """A destination, checked before the machine is read so that no work is lost."""
@@ -18,12 +21,14 @@ class Output:
         """name: a file, or "" for standard output.
 
         Raises:
-            UsageError: the file cannot be written, in one line.
+            UsageError: it cannot be written, in one line.
         """
         self.name = name
-        self.path = Path(os.path.realpath(name)) if name else None
+        self.path = None if name in _STANDARD else _place(name)
         if self.path is not None:
             self._check(self.path)
+        elif sys.stdout is None:
+            raise UsageError("standard output is closed; --output writes to a file")
 
     def prepare(self, kind: str) -> None:
         """Load what rendering needs; may be called while something else is waited for."""
@@ -33,8 +38,10 @@ class Output:
     def write(self, report: Report, kind: str, color: str, form: str) -> None:
         """Render the report to its destination."""
         if self.path is None:
-            _render(report, _tolerant(sys.stdout), kind, color, form)
-            sys.stdout.flush()
+            try:
+                _render(report, _tolerant(sys.stdout), kind, color, form)
+            except SystemExit as error:  # what rich makes of a reader that went away
+                raise BrokenPipeError from error
             return
         try:
             self._write_file(self.path, report, kind, color, form)
@@ -67,7 +74,7 @@ class Output:
             return
         import tempfile
 
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", text=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:30]}.")
         try:
             with open(handle, "w", encoding="utf-8", errors="backslashreplace") as stream:
                 _render(report, stream, kind, color, form)
@@ -76,6 +83,15 @@ class Output:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+
+
+def _place(name: str) -> Path:
+    """The file itself behind links, so that it is what gets replaced; a device as it was named."""
+    path = Path(name)
+    try:
+        return path if path.exists() and not path.is_file() else Path(os.path.realpath(name))
+    except (OSError, ValueError):
+        return path
 
 
 def _render(report: Report, stream: TextIO, kind: str, color: str, form: str) -> None:

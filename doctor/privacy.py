@@ -96,11 +96,11 @@ class Redactor:
         return Private(text, text, self.text(",".join(public)).public)
 
     def _segments(self, parts: list[str]) -> list[str]:
-        found = []
-        for place, part in enumerate(parts):
-            below_homes = place >= 2 and parts[place - 2].casefold() in _HOMES
-            found.append(part if _SEPARATORS.fullmatch(part) else self._segment(part, below_homes))
-        return found
+        homes = next((n for n, part in enumerate(parts) if part.casefold() in _HOMES), len(parts))
+        return [
+            part if _SEPARATORS.fullmatch(part) else self._segment(part, place == homes + 2)
+            for place, part in enumerate(parts)
+        ]
 
     def _segment(self, part: str, below_homes: bool) -> str:
         folded = part.casefold()
@@ -118,12 +118,13 @@ class Redactor:
     def _word(self, piece: str) -> str:
         if _is_path(piece):
             return self.path(piece).public
-        folded = piece.casefold().strip(".:")
+        core = piece.strip(".:")
+        folded = core.casefold()
         if not folded or folded in _COMMON:
             return piece
         if folded in self._users:
-            return "user"
-        return "host" if folded in self._hosts else piece
+            return piece.replace(core, "user")
+        return piece.replace(core, "host") if folded in self._hosts else piece
 
 
 def _account() -> tuple[str, str]:

@@ -219,7 +219,7 @@ def load(folder: Path = RECIPES) -> Recipe:
     """
     driver, torch = _read(folder / "driver.toml"), _read(folder / "torch.toml")
     return Recipe(
-        as_of=min(str(driver["as_of"]), str(torch["as_of"])),
+        as_of=min(str(driver.get("as_of", "")), str(torch.get("as_of", ""))),
         generations=_rows(Generation, driver, "generation"),
         capability_floor=_rows(CapabilityFloor, driver, "capability_floor")[0],
         cuda_floors=_rows(CudaFloor, driver, "cuda_floor"),

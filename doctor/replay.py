@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 import sys
@@ -14,6 +15,7 @@ from klein_doctor.model import Facts, Target
 from klein_doctor.report.document import SCHEMA, seal
 
 MAX_BYTES = 4 << 20
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _CREATED = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z")
 
 
@@ -56,17 +58,21 @@ def parse_report(text: str, name: str) -> Replay:
     try:
         return Replay(
             created=created,
-            target=decode(Target, data.get("target"), "target"),
-            facts=decode(Facts, data.get("facts"), "facts"),
+            target=decode(Target, _printable(data.get("target")), "target"),
+            facts=decode(Facts, _printable(data.get("facts")), "facts"),
             intact=data.get("seal") == seal(data),
         )
     except DecodeError as error:
         raise ReplayError(f"--from {name}: {error}") from error
+    except RecursionError as error:
+        raise ReplayError(f"--from {name}: nested too deeply to be a report") from error
 
 
 def _text(name: str) -> str:
     try:
         if name == "-":
+            if sys.stdin is None:
+                raise ReplayError("--from -: standard input is closed")
             raw = sys.stdin.buffer.read(MAX_BYTES + 1)
         else:
             path = Path(name)
@@ -83,7 +89,9 @@ def _text(name: str) -> str:
         raise ReplayError(f"--from {name}: larger than any report ({MAX_BYTES >> 20} MiB)")
     if not raw.strip():
         raise ReplayError(f"--from {name}: the file is empty")
-    return raw.decode("utf-8-sig", "replace")
+    # Windows PowerShell 5 writes UTF-16 where a program's output is redirected to a file.
+    wide = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return raw.decode("utf-16" if wide else "utf-8-sig", "replace")
 
 
 def _document(text: str, name: str) -> dict[str, Any]:
@@ -119,6 +127,17 @@ def _block(text: str) -> str:
         else:
             inside.append(line)
     return ""
+
+
+def _printable(data: Any) -> Any:
+    """The data with what would steer a terminal taken out of its texts: escapes, line breaks."""
+    if isinstance(data, str):
+        return _CONTROL.sub("\ufffd", data)
+    if isinstance(data, list):
+        return [_printable(item) for item in data]
+    if isinstance(data, dict):
+        return {key: _printable(value) for key, value in data.items()}
+    return data
 
 
 def _refuse(text: str) -> Any:

@@ -91,7 +91,9 @@ def _archs_in(path: Path, section_names: tuple[str, ...]) -> Fact[tuple[str, ...
         for section in binary.sections(stream):
             if section.name not in section_names:
                 continue
-            for piece in binary.pieces(stream, section, _ARCHS_LONGEST):
+            for number, piece in enumerate(binary.pieces(stream, section, _ARCHS_LONGEST)):
+                if number == 0:
+                    piece = b"\0" + piece  # the list may be the first thing in its section
                 # The search for a fixed text first is what makes this fast.
                 if b"\0sm_" not in piece and b"\0compute_" not in piece:
                     continue

@@ -1,0 +1,76 @@
+"""Facts to JSON and back, and what strangers send instead."""
+
+from __future__ import annotations
+
+import construct
+import pytest
+import recorded
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from klein_doctor.codec import DecodeError, decode, encode
+from klein_doctor.model import Facts, Known, Private, System, Unknown
+
+
+@pytest.mark.parametrize("name", recorded.names())
+def test_there_and_back(name: str) -> None:
+    data = recorded.load(name)["facts"]
+    assert encode(decode(Facts, data), "public") == data
+
+
+def test_forms() -> None:
+    secret = Private("/home/jane/x", "~/x", "~/x!")
+    facts = construct.machine()._replace(
+        environment=Known(construct.environment(cuda_visible_devices=secret))
+    )
+    for form in ("real", "local", "public"):
+        found = encode(facts, form)["environment"]["known"]["cuda_visible_devices"]
+        assert found == getattr(secret, form)
+
+
+def test_facts_that_an_older_report_lacks_are_unknown() -> None:
+    data = recorded.load("h100-80gb-linux")["facts"]
+    del data["torch"]
+    assert decode(Facts, data).torch == Unknown("not in this report")
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ([], "facts should be an object"),
+        ({"system": {"known": {}}}, "facts.system.known.os is missing"),
+        ({"system": {"known": 1, "unknown": ""}}, "facts.system should be"),
+        ({"system": {"guess": 1}}, "facts.system should be"),
+        ({"system": {"unknown": 7}}, "facts.system.unknown should be a text"),
+        ({"system": {"unknown": "x" * 5000}}, "at most 4096"),
+    ],
+)
+def test_the_place_is_named(data: object, said: str) -> None:
+    with pytest.raises(DecodeError, match=said.replace(".", r"\.")):
+        decode(Facts, data, "facts")
+
+
+def test_numbers_and_texts_are_not_mixed() -> None:
+    good = encode(System("linux", "6", "", "x86_64", 2, ""), "public")
+    assert decode(System, good).wsl == 2
+    for bad in (True, 2.0, "2", None, 2**70):
+        with pytest.raises(DecodeError):
+            decode(System, {**good, "wsl": bad})
+
+
+JSONS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=10,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(JSONS, st.sampled_from(Facts._fields))
+def test_arbitrary_json_is_a_decode_error(value: object, field: str) -> None:
+    data = {**recorded.load("h100-80gb-linux")["facts"], field: {"known": value}}
+    try:
+        decode(Facts, data)
+    except DecodeError:
+        return
+    assert field in ("faults",) and value == []
