@@ -6,6 +6,7 @@ from klein_doctor.card import Card, card, chosen_gpu
 from klein_doctor.model import Facts, Gpu, Harm, Known, Nvml, Outcome, Repair, Unknown, Verdict
 from klein_doctor.outcomes import (
     NO_CARD,
+    START_WITH_CARD,
     branch,
     driver_of,
     install_torch,
@@ -129,17 +130,7 @@ def _no_libcuda(facts: Facts, nvml: Nvml) -> Outcome:
                     "system",
                     "manual",
                     "start the container again with",
-                    (
-                        (
-                            "docker",
-                            "run",
-                            "--gpus",
-                            "all",
-                            "-e",
-                            "NVIDIA_DRIVER_CAPABILITIES=compute,utility",
-                            "...",
-                        ),
-                    ),
+                    (START_WITH_CARD,),
                 ),
             ),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from klein_doctor.card import NVIDIA_PCI_VENDOR, chosen_gpu, pci_rows, short_name
 from klein_doctor.model import Facts, Harm, Known, Outcome, Repair, Unknown, Verdict, known
-from klein_doctor.outcomes import DRIVER_PAGE, driver_of, gib, passed, unknown
+from klein_doctor.outcomes import DRIVER_PAGE, START_WITH_CARD, driver_of, gib, passed, unknown
 from klein_doctor.recipe import Recipe, pair
 from klein_doctor.registry import check
 
@@ -118,41 +118,36 @@ def _wsl(facts: Facts, version: int) -> tuple[str, Repair]:
     )
 
 
+_WITH_CARD = Repair(
+    "container-gpu",
+    "system",
+    "manual",
+    "start the container again with the card (the host needs the NVIDIA Container Toolkit); other "
+    "runtimes have a setting of the same meaning",
+    (START_WITH_CARD,),
+)
+
+
 def _container(facts: Facts, runtime: str) -> tuple[str, Repair]:
-    capabilities = None
-    if isinstance(facts.environment, Known):
-        capabilities = facts.environment.value.nvidia_driver_capabilities
+    env = known(facts.environment)
+    listed = env.nvidia_visible_devices if env is not None else None
+    if listed is not None and listed.real in ("", "void", "none"):
+        return (
+            f"NVIDIA_VISIBLE_DEVICES is '{listed.real}' in this {runtime} container, which "
+            "withholds every card from it."
+        ), _WITH_CARD
     nodes = facts.kernel.value.nodes if isinstance(facts.kernel, Known) else ()
-    if any(name.startswith("nvidia") for name in nodes):
-        said = f"is {capabilities}" if capabilities else "is not set"
-        detail = (
-            f"The card's device files are in this {runtime} container, but the driver's query "
-            f"library is not: NVIDIA_DRIVER_CAPABILITIES {said}, and it must name utility (NVML) "
-            "and compute (CUDA)."
-        )
-    else:
-        detail = f"This {runtime} container was started without the card: no /dev/nvidia* is in it."
+    if not any(name.startswith("nvidia") for name in nodes):
+        return (
+            f"This {runtime} container was started without the card: no /dev/nvidia* is in it."
+        ), _WITH_CARD
+    capabilities = env.nvidia_driver_capabilities if env is not None else None
+    said = f"is {capabilities}" if capabilities else "is not set"
     return (
-        detail,
-        Repair(
-            "container-gpu",
-            "system",
-            "manual",
-            "start the container again with the card (the host needs the NVIDIA Container "
-            "Toolkit); other runtimes have a setting of the same meaning",
-            (
-                (
-                    "docker",
-                    "run",
-                    "--gpus",
-                    "all",
-                    "-e",
-                    "NVIDIA_DRIVER_CAPABILITIES=compute,utility",
-                    "...",
-                ),
-            ),
-        ),
-    )
+        f"The card's device files are in this {runtime} container, but the driver's query library "
+        f"is not: NVIDIA_DRIVER_CAPABILITIES {said}, and it must name utility (NVML) and compute "
+        "(CUDA)."
+    ), _WITH_CARD
 
 
 def _no_driver(facts: Facts) -> tuple[str, Repair]:

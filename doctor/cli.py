@@ -36,6 +36,8 @@ def _run(arguments: list[str]) -> Exit:
     if options.command == "explain":
         from klein_doctor.explain import explain
 
+        if sys.stdout is None:
+            raise UsageError("standard output is closed")
         with _reader_may_leave():
             explain(options.check, sys.stdout)
         return Exit.OK
@@ -66,13 +68,12 @@ def _reader_may_leave() -> Iterator[None]:
     """A reader that goes away early (| head) changes nothing of the exit code.
 
     Raises:
-        UsageError: standard output is closed, or takes no more (a full disk).
+        UsageError: standard output takes no more (a full disk).
     """
-    if sys.stdout is None:
-        raise UsageError("standard output is closed")
     try:
         yield
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except OSError as error:
         # What is still in the buffer must not fail a second time when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -121,6 +121,7 @@ def parse(argv: list[str], env: Mapping[str, str]) -> argparse.Namespace:
         UsageError: one line. SystemExit: after --help and --version.
     """
     top = parser()
+    _known_options(top, argv)
     found = top.parse_args(argv)
     beaten = _given(top, argv)
     if "source" in beaten:
@@ -157,6 +158,21 @@ def with_variable(text: str, options: argparse.Namespace) -> str:
         if listed or text.startswith((f"{option} ", f"{option}:")):
             return f"{text} (from {variable})"
     return text
+
+
+def _known_options(top: argparse.ArgumentParser, argv: list[str]) -> None:
+    """argparse would take the value of a misspelt option for a command, and complain of that."""
+    known = [option for action in top._actions for option in action.option_strings]
+    for argument in argv:
+        name = argument.partition("=")[0]
+        if name.startswith("--") and name not in ("--", *known):
+            import difflib
+
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = (
+                f"did you mean {close[0]}?" if close else "klein-doctor --help lists what there is"
+            )
+            raise UsageError(f"there is no option {name[:60]}; {hint}")
 
 
 def _given(top: argparse.ArgumentParser, argv: list[str]) -> set[str]:

@@ -21,6 +21,9 @@ from klein_doctor.wheels import Choice, choose
 
 # What a check is skipped for where there is no card or no driver to judge.
 NO_CARD = "gpu-not-found:1"
+START_WITH_CARD = (
+    "docker", "run", "--gpus", "all", "-e", "NVIDIA_DRIVER_CAPABILITIES=compute,utility", "...",
+)  # fmt: skip
 DRIVER_PAGE = "https://www.nvidia.com/drivers"
 
 

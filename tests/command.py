@@ -10,8 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-LIMIT_S = 60
-_DROPPED = ("CUDA_", "NVIDIA_", "KLEIN_DOCTOR_", "VIRTUAL_ENV", "CONDA_", "PYTHON", "LD_LIBRARY")
+LIMIT_S = 30
+FORMATS = ("text", "brief", "json", "markdown")
+COMMAND = (sys.executable, "-m", "klein_doctor")
+_DROPPED = (
+    "CUDA_", "NVIDIA_", "NVML_", "KLEIN_DOCTOR_", "VIRTUAL_ENV", "CONDA_", "PYTHON", "LD_LIBRARY",
+    "LC_", "COLUMNS", "NO_COLOR", "FORCE_COLOR",
+)  # fmt: skip
 
 
 class Ran(NamedTuple):
@@ -31,9 +36,21 @@ class Ran(NamedTuple):
         """Verdict by check, of a JSON report."""
         return {item["check"]: item["verdict"] for item in self.document["findings"]}
 
+    def finding(self, check: str) -> dict[str, Any]:
+        """The first finding of a check, of a JSON report."""
+        found: dict[str, Any] = next(f for f in self.document["findings"] if f["check"] == check)
+        return found
+
+    @property
+    def whole(self) -> bool:
+        """Whether this is a JSON report on a machine in which no part of the doctor crashed."""
+        faults = self.document["facts"]["faults"]
+        crashed = "crashed" in self.verdicts().values()
+        return faults == {"known": []} and not crashed and "Traceback" not in self.err
+
 
 def clean_environment() -> dict[str, str]:
-    """The environment without anything that steers the doctor or CUDA."""
+    """The environment without anything that steers the doctor, CUDA, Python or colours."""
     return {k: v for k, v in os.environ.items() if not k.startswith(_DROPPED)}
 
 
@@ -43,14 +60,33 @@ def doctor(
     drop: tuple[str, ...] = (),
     stdin: bytes = b"",
     cwd: Path | None = None,
+    before: tuple[str, ...] = (),
+    limit_s: float = LIMIT_S,
 ) -> Ran:
-    """Run klein-doctor; env is added to the clean environment, drop taken from it."""
+    """Run klein-doctor; env is added to the clean environment, drop taken from it.
+
+    before: a command that runs the doctor's, such as unshare.
+    """
     full = {**clean_environment(), **(env or {})}
     for name in drop:
         full.pop(name, None)
     done = subprocess.run(
-        [sys.executable, "-m", "klein_doctor", *map(str, arguments)],
-        env=full, input=stdin, capture_output=True, timeout=LIMIT_S, check=False, cwd=cwd,
+        [*before, *COMMAND, *map(str, arguments)],
+        env=full, input=stdin, capture_output=True, timeout=limit_s, check=False, cwd=cwd,
+    )  # fmt: skip
+    return Ran(
+        done.returncode,
+        done.stdout.decode("utf-8", "replace"),
+        done.stderr.decode("utf-8", "replace"),
+    )
+
+
+def shell(script: str, *arguments: str | Path, env: Mapping[str, str] | None = None) -> Ran:
+    """Run a shell script in which "$@" stands for klein-doctor with the arguments."""
+    done = subprocess.run(
+        ["sh", "-c", script, "sh", *COMMAND, *map(str, arguments)],
+        env={**clean_environment(), **(env or {})},
+        capture_output=True, timeout=LIMIT_S, check=False,
     )  # fmt: skip
     return Ran(
         done.returncode,
@@ -62,3 +98,19 @@ def doctor(
 def one_line(text: str) -> bool:
     """Whether this is exactly one line from the doctor, and no traceback."""
     return text.count("\n") == 1 and text.startswith("klein-doctor: ")
+
+
+def stranger() -> tuple[str, ...]:
+    """A command that runs another as a user without account or privileges; () where none does.
+
+    Root may write everywhere and has an account, so tests of either need somebody else. In a
+    user namespace the files stay readable and permission bits bind.
+    """
+    if sys.platform != "linux":
+        return ()
+    command = ("unshare", "--user", "--map-user=54321", "--")
+    try:
+        done = subprocess.run([*command, "id", "-u"], capture_output=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    return command if done.stdout.strip() == b"54321" else ()

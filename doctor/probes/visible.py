@@ -123,9 +123,9 @@ def _by_uuid(gpus: tuple[Gpu, ...], entry: str) -> _Named | None:
 
 
 def _why(entry: str, count: int) -> str:
-    if entry.lstrip("-").isdigit() and entry.startswith("-"):
+    if entry.startswith("-") and entry[1:].isdigit():
         return "contains a negative number, which ends the list"
-    if entry.isdigit():
+    if entry.isascii() and entry.isdigit():
         return f"names device {entry[:9]}, but there are {count} (counted from 0)"
     if entry.startswith(("GPU-", "MIG-")):
         return "names an identifier that no GPU here has"
