@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+from packaging.version import Version
+
 from klein_doctor.card import Card, card, chosen_gpu
-from klein_doctor.model import Facts, Gpu, Harm, Known, Nvml, Outcome, Repair, Unknown, Verdict
+from klein_doctor.model import (
+    Fact,
+    Facts,
+    Gpu,
+    Harm,
+    Known,
+    Nvml,
+    Outcome,
+    Repair,
+    Unknown,
+    Verdict,
+)
 from klein_doctor.outcomes import (
     NO_CARD,
+    NO_VERSION,
     START_WITH_CARD,
     branch,
     driver_of,
     install_torch,
     passed,
+    release,
     unknown,
     update_driver,
+    without_card,
 )
 from klein_doctor.recipe import Recipe, pair
 from klein_doctor.registry import check
@@ -42,6 +58,11 @@ def driver_library_mismatch(facts: Facts, recipe: Recipe) -> Outcome:
     if facts.nvml.value.outcome in _NO_DRIVER:
         return _no_driver()
     if facts.nvml.value.outcome != "version-mismatch":
+        # Only a driver that got past NVML's first call has shown that its halves fit.
+        if isinstance(facts.nvml.value.driver, Unknown) and facts.nvml.value.outcome != "ok":
+            return unknown(
+                "Whether the driver's parts fit together is not known", facts.nvml.value.driver
+            )
         return passed("The driver's library and kernel module fit together")
     module = facts.kernel.value.module if isinstance(facts.kernel, Known) else ""
     loaded = f" The loaded kernel module is {module}." if module else ""
@@ -82,14 +103,15 @@ def driver_broken(facts: Facts, recipe: Recipe) -> Outcome:
     if nvml.outcome != "ok" or not nvml.gpus:
         return _no_driver()
     gpu = chosen_gpu(facts)
-    lost = gpu.fault if gpu is not None else ""
-    if lost:
-        return _lost(gpu, lost, nvml)
+    if gpu is not None and gpu.fault:
+        return _lost(gpu, nvml)
+    if isinstance(facts.visible, Unknown) and any(other.fault for other in nvml.gpus):
+        return unknown("Whether the chosen card still answers is not known", facts.visible)
     if isinstance(nvml.cuda_library, Unknown):
         return unknown("Whether CUDA can start is not known", nvml.cuda_library)
     if nvml.cuda_library.value != "loaded":
         return _no_libcuda(facts, nvml)
-    return _nodes(facts) or passed("The driver answers, and its CUDA library loads")
+    return _nodes(facts, nvml) or passed("The driver answers, and its CUDA library loads")
 
 
 def _silent(nvml: Nvml) -> Outcome:
@@ -104,11 +126,10 @@ def _silent(nvml: Nvml) -> Outcome:
     )
 
 
-def _lost(gpu: Gpu | None, fault: str, nvml: Nvml) -> Outcome:
-    number = gpu.nvml_index if gpu is not None else "?"
+def _lost(gpu: Gpu, nvml: Nvml) -> Outcome:
     return _fail(
-        f"The driver has lost contact with GPU {number}",
-        f"NVML says of it: '{fault}'. Typical after an overheated or badly powered card, or a "
+        f"The driver has lost contact with GPU {gpu.nvml_index}",
+        f"NVML says of it: '{gpu.fault}'. Typical after an overheated or badly powered card, or a "
         "suspended laptop.",
         nvml,
     )
@@ -143,13 +164,22 @@ def _no_libcuda(facts: Facts, nvml: Nvml) -> Outcome:
     )
 
 
-def _nodes(facts: Facts) -> Outcome | None:
+def _nodes(facts: Facts, nvml: Nvml) -> Outcome | None:
     """A missing /dev/nvidia-uvm matters only where nothing can create it on demand."""
-    if isinstance(facts.kernel, Unknown) or isinstance(facts.system, Unknown):
+    if isinstance(facts.system, Known) and (
+        facts.system.value.os != "linux" or facts.system.value.wsl
+    ):
+        return None  # without such files
+    if nvml.stage == "assumed":
         return None
-    kernel, system = facts.kernel.value, facts.system.value
-    if system.wsl or "nvidia-uvm" in kernel.nodes or not kernel.nodes:
+    if isinstance(facts.kernel, Unknown):
+        return unknown(_NODES_UNKNOWN, facts.kernel)
+    kernel = facts.kernel.value
+    if "nvidia-uvm" in kernel.nodes or not kernel.nodes:
         return None
+    if isinstance(facts.system, Unknown):
+        return unknown(_NODES_UNKNOWN, facts.system)
+    system = facts.system.value
     if kernel.modprobe and not system.container:
         return None
     return Outcome(
@@ -173,6 +203,9 @@ def _nodes(facts: Facts) -> Outcome | None:
             ),
         ),
     )
+
+
+_NODES_UNKNOWN = "Whether the device files CUDA needs are there is not known"
 
 
 def _fail(title: str, detail: str, nvml: Nvml, do: str = "") -> Outcome:
@@ -210,25 +243,32 @@ def driver_too_old(facts: Facts, recipe: Recipe) -> Outcome:
     if isinstance(facts.nvml, Known) and facts.nvml.value.outcome in _NO_DRIVER and not driver:
         return _no_driver()
     if not branch(driver):
-        reason = "no driver told its version"
+        reason = NO_VERSION
         if isinstance(facts.nvml, Known) and isinstance(facts.nvml.value.driver, Unknown):
-            reason = facts.nvml.value.driver.reason
+            reason = facts.nvml.value.driver
         return unknown("The driver's version is not known", reason)
-    found = card(facts)
+    found, cuda = card(facts), _torch_cuda(facts)
     too_old = _below_card(driver, found.value, recipe) if isinstance(found, Known) else None
+    if too_old is None and isinstance(cuda, Known) and cuda.value is not None:
+        too_old = _below_cuda(facts, driver, cuda.value, found, recipe)
     if too_old is not None:
         return too_old
-    cuda = _torch_cuda(facts)
-    if cuda is None:
+    title = f"Whether driver {driver} is new enough is not known"
+    if isinstance(found, Unknown):
+        return without_card(title, facts, found)
+    if isinstance(cuda, Unknown):
+        return unknown(title, cuda)
+    if cuda.value is None:
         return passed(f"Driver {driver}", driver=driver)
-    too_old = _below_cuda(facts, driver, cuda, found, recipe)
-    return too_old or passed(f"Driver {driver}, new enough for CUDA {cuda}", driver=driver)
+    return _below_own(facts, driver, cuda.value, recipe) or passed(
+        f"Driver {driver}, new enough for CUDA {cuda.value}", driver=driver
+    )
 
 
-def _torch_cuda(facts: Facts) -> str | None:
-    if isinstance(facts.torch, Unknown) or isinstance(facts.torch.value.cuda, Unknown):
-        return None
-    return facts.torch.value.cuda.value if facts.torch.value.present else None
+def _torch_cuda(facts: Facts) -> Fact[str | None]:
+    if isinstance(facts.torch, Unknown):
+        return facts.torch
+    return facts.torch.value.cuda if facts.torch.value.present else Known(None)
 
 
 def _below_card(driver: str, found: Card, recipe: Recipe) -> Outcome | None:
@@ -261,10 +301,21 @@ def _below_cuda(
             evidence={"driver": driver, "cuda": cuda, "needed": floor.min_driver},
             fixes=fixes,
         )
-    if isinstance(facts.nvml, Unknown) or isinstance(facts.nvml.value.cuda, Unknown):
-        return None
-    own = facts.nvml.value.cuda.value
-    if own[0] == pair(cuda)[0] and own < pair(cuda):
+    return None
+
+
+def _below_own(facts: Facts, driver: str, cuda: str, recipe: Recipe) -> Outcome | None:
+    """torch's CUDA against the one the driver names as its own."""
+    wanted = pair(cuda)
+    title = f"Whether driver {driver} has all of CUDA {cuda} is not known"
+    found = facts.nvml if isinstance(facts.nvml, Unknown) else facts.nvml.value.cuda
+    if isinstance(found, Unknown):
+        return None if _came_with(driver, wanted, recipe) else unknown(title, found)
+    own = found.value
+    if own < wanted and not any(row.cuda_major == wanted[0] for row in recipe.cuda_floors):
+        reason = f"CUDA {wanted[0]} is not in the doctor's tables of {recipe.as_of}"
+        return unknown(title, f"{reason}, and the driver's own is {own[0]}.{own[1]}")
+    if own[0] == wanted[0] and own < wanted:
         paired = next((row.driver for row in recipe.cuda_paired if row.cuda == cuda), "")
         return Outcome(
             Verdict.WARN,
@@ -275,3 +326,11 @@ def _below_cuda(
             fixes=(update_driver(branch(paired)),) if paired else (),
         )
     return None
+
+
+def _came_with(driver: str, cuda: tuple[int, int], recipe: Recipe) -> bool:
+    """Whether the tables say that such a driver came with this CUDA or a newer one."""
+    mine = release(driver)
+    return mine is not None and any(
+        pair(row.cuda) >= cuda and mine >= Version(row.driver) for row in recipe.cuda_paired
+    )

@@ -82,7 +82,10 @@ def _unset(facts: Facts) -> tuple[str | Private, ...]:
 def gpu_not_the_best(facts: Facts, recipe: Recipe) -> Outcome:
     gpu = chosen_gpu(facts)
     if isinstance(facts.nvml, Unknown) or isinstance(facts.visible, Unknown) or gpu is None:
-        return unknown("Which card would be used is not known", "no card was chosen")
+        return unknown("Which card would be used is not known", _not_chosen(facts))
+    doubt = _unranked(facts.nvml.value.gpus)
+    if doubt is not None:
+        return unknown("Which card here is the best is not known", doubt)
     best = max(facts.nvml.value.gpus, key=lambda other: (strength(other), -other.nvml_index))
     visible = facts.visible.value
     if strength(best) > strength(gpu):
@@ -109,6 +112,25 @@ def gpu_not_the_best(facts: Facts, recipe: Recipe) -> Outcome:
             fixes=(_choose(best),),
         )
     return passed("The best card here is the one that would be used")
+
+
+def _not_chosen(facts: Facts) -> Unknown:
+    """Why no card could be picked out."""
+    for fact in (facts.nvml, facts.visible):
+        if isinstance(fact, Unknown):
+            return fact
+    return Unknown("no card was chosen")
+
+
+def _unranked(gpus: tuple[Gpu, ...]) -> Unknown | None:
+    """What must be known before several cards can be ranked, and is not."""
+    if len(gpus) < 2:
+        return None
+    for gpu in gpus:
+        for fact in (gpu.compute_capability, gpu.total_bytes):
+            if isinstance(fact, Unknown):
+                return Unknown(f"GPU {gpu.nvml_index}: {fact.reason}")
+    return None
 
 
 def _chooser(chosen_by: str) -> str:
@@ -191,23 +213,37 @@ def gpu_too_old(facts: Facts, recipe: Recipe) -> Outcome:
 def gpu_mode_blocks(facts: Facts, recipe: Recipe) -> Outcome:
     gpu = chosen_gpu(facts)
     if gpu is None:
-        return unknown(
-            "Whether the card is free for another program is not known", "no card was chosen"
-        )
+        return unknown(_MODE_UNKNOWN, _not_chosen(facts))
     blocked = _mode(gpu)
-    if blocked is not None:
+    if blocked is not None and blocked.verdict is Verdict.FAIL:
         return blocked
     if isinstance(gpu.mig_enabled, Known) and gpu.mig_enabled.value:
-        return _mig(facts, gpu, recipe)
+        sliced = _mig(facts, gpu, recipe)
+        return sliced if blocked is None or sliced.verdict is Verdict.FAIL else blocked
+    if blocked is not None:
+        return blocked
+    if isinstance(gpu.mig_enabled, Unknown) and not _lacking(gpu.mig_enabled):
+        return unknown("Whether the card is split into slices is not known", gpu.mig_enabled)
     return passed("The card accepts programs")
+
+
+_MODE_UNKNOWN = "Whether the card is free for another program is not known"
+
+
+def _lacking(fact: Unknown) -> bool:
+    """Whether the driver answered that this card has no such mode."""
+    return fact.reason.endswith("Not Supported")
 
 
 def _mode(gpu: Gpu) -> Outcome | None:
     if isinstance(gpu.compute_mode, Unknown):
-        return None
+        return None if _lacking(gpu.compute_mode) else unknown(_MODE_UNKNOWN, gpu.compute_mode)
     mode = gpu.compute_mode.value
+    exclusive = mode.startswith("exclusive")
+    if exclusive and isinstance(gpu.processes, Unknown):
+        return unknown(_MODE_UNKNOWN, gpu.processes)
     busy = isinstance(gpu.processes, Known) and gpu.processes.value
-    if mode != "prohibited" and not (mode.startswith("exclusive") and busy):
+    if mode != "prohibited" and not (exclusive and busy):
         return None
     names = ""
     if isinstance(gpu.processes, Known) and busy:

@@ -82,6 +82,8 @@ def _why_no_gpu(facts: Facts, recipe: Recipe) -> tuple[str, Repair, str]:
             ),
             "This user may not use the NVIDIA card",
         )
+    if facts.nvml.value.outcome != "ok" and facts.nvml.value.outcome != "driver-not-loaded":
+        return (*_no_answer(), "The NVIDIA driver does not say which cards are here")
     if facts.nvml.value.outcome == "driver-not-loaded":
         return (*_not_loaded(facts), "The NVIDIA driver is installed but not running")
     return (*_no_device(facts, recipe), "The NVIDIA driver runs but finds no card")
@@ -99,7 +101,7 @@ def _wsl(facts: Facts, version: int) -> tuple[str, Repair]:
                 (("wsl", "--set-version", "<distribution>", "2"),),
             ),
         )
-    stub = isinstance(facts.kernel, Known) and facts.kernel.value.wsl_stub
+    stub = isinstance(facts.kernel, Unknown) or facts.kernel.value.wsl_stub
     detail = (
         "The driver library that Windows lends to WSL (in /usr/lib/wsl/lib) shows no card."
         if stub
@@ -136,12 +138,13 @@ def _container(facts: Facts, runtime: str) -> tuple[str, Repair]:
             f"NVIDIA_VISIBLE_DEVICES is '{listed.real}' in this {runtime} container, which "
             "withholds every card from it."
         ), _WITH_CARD
-    nodes = facts.kernel.value.nodes if isinstance(facts.kernel, Known) else ()
-    if not any(name.startswith("nvidia") for name in nodes):
+    if isinstance(facts.kernel, Unknown):
+        return f"No card answers in this {runtime} container.", _WITH_CARD
+    if not any(name.startswith("nvidia") for name in facts.kernel.value.nodes):
         return (
             f"This {runtime} container was started without the card: no /dev/nvidia* is in it."
         ), _WITH_CARD
-    capabilities = env.nvidia_driver_capabilities if env is not None else None
+    capabilities = env.nvidia_driver_capabilities if env is not None else "not known"
     said = f"is {capabilities}" if capabilities else "is not set"
     return (
         f"The card's device files are in this {runtime} container, but the driver's query library "
@@ -198,6 +201,16 @@ def _not_loaded(facts: Facts) -> tuple[str, Repair]:
         "restart; if that does not help, reinstall the driver (under Secure Boot enrol its "
         "signing key)",
         (("sudo", "modprobe", "nvidia"),),
+    )
+
+
+def _no_answer() -> tuple[str, Repair]:
+    """Another finding says what is wrong with the driver itself."""
+    return "Its query library NVML did not get as far as listing the cards.", Repair(
+        "reboot",
+        "system",
+        "manual",
+        "restart the machine; if it comes back, reinstall the NVIDIA driver",
     )
 
 

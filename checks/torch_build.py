@@ -7,6 +7,7 @@ from packaging.version import Version
 from klein_doctor.card import Card, card
 from klein_doctor.model import (
     Evidence,
+    Fact,
     Facts,
     Harm,
     Known,
@@ -18,6 +19,7 @@ from klein_doctor.model import (
     Verdict,
 )
 from klein_doctor.outcomes import (
+    NO_VERSION,
     branch,
     driver_of,
     install_torch,
@@ -29,8 +31,6 @@ from klein_doctor.outcomes import (
 from klein_doctor.recipe import Recipe, pair
 from klein_doctor.registry import check
 from klein_doctor.wheels import runs
-
-_NO_TORCH = "torch's own files do not tell"
 
 
 def _place(facts: Facts) -> Private | None:
@@ -114,8 +114,9 @@ def torch_broken(facts: Facts, recipe: Recipe) -> Outcome:
     torch = facts.torch.value
     fault = _record_fault(torch) or _file_fault(facts)
     if fault is None:
-        if isinstance(facts.torch_binary, Unknown):
-            return unknown("Whether PyTorch's libraries are whole is not known", facts.torch_binary)
+        for fact in (facts.torch_binary, torch.version):
+            if isinstance(fact, Unknown):
+                return unknown("Whether PyTorch is whole is not known", fact)
         return passed("The PyTorch installation is whole, as far as its files tell")
     title, detail = fault
     return Outcome(
@@ -149,8 +150,6 @@ def _record_fault(torch: Package) -> tuple[str, str] | None:
             "A folder torch lies in site-packages without any install record (dist-info), as an "
             "interrupted pip leaves it. pip can neither update nor remove it.",
         )
-    if torch.present and isinstance(torch.version, Unknown):
-        return ("PyTorch's version file is unreadable", "torch/version.py is absent or damaged.")
     return None
 
 
@@ -160,11 +159,11 @@ def _file_fault(facts: Facts) -> tuple[str, str] | None:
     found = facts.torch_binary.value
     if found.damaged:
         first = found.damaged[0]
-        state = (
-            "is absent"
-            if first.found_bytes < 0
-            else f"has {first.found_bytes:,} bytes instead of {first.promised_bytes:,}"
-        )
+        state = f"has {first.found_bytes:,} bytes instead of {first.promised_bytes:,}"
+        if first.found_bytes < 0:
+            state = "is absent"
+        elif first.promised_bytes < 0:
+            state = f"({first.found_bytes:,} bytes) is not a library"
         more = f", and {len(found.damaged) - 1} more" if len(found.damaged) > 1 else ""
         return (
             "Libraries of PyTorch are missing or cut short",
@@ -250,11 +249,8 @@ def torch_lacks_arch(facts: Facts, recipe: Recipe) -> Outcome:
         return unknown("Whether PyTorch has code for the card is not known", facts.torch)
     torch = facts.torch.value
     if isinstance(torch.cuda, Known) and torch.cuda.value is None:
-        return Outcome(
-            Verdict.SKIPPED,
-            "A build without CUDA has code for no card",
-            because="torch-cpu-only:1",
-        )
+        title = "A build without CUDA has code for no card"
+        return Outcome(Verdict.SKIPPED, title, because="torch-cpu-only:1")
     found = card(facts)
     if isinstance(found, Unknown):
         return without_card("Whether PyTorch has code for the card is not known", facts, found)
@@ -262,18 +258,15 @@ def torch_lacks_arch(facts: Facts, recipe: Recipe) -> Outcome:
     if archs is None:
         return unknown("Whether PyTorch has code for the card is not known", source)
     how = runs(archs, found.value.capability)
-    evidence: dict[str, Evidence] = {
-        "archs": archs,
-        "needed": found.value.arch,
-        "read_from": source,
-    }
+    needed = found.value.arch
+    evidence: dict[str, Evidence] = {"archs": archs, "needed": needed, "read_from": source}
     if how:
         said = "has code for" if how == "native" else "has code the driver can translate for"
         return passed(f"{_described(torch)} {said} the {found.value.name}", **evidence)
     return Outcome(
         Verdict.FAIL,
         f"This PyTorch cannot use your {found.value.name}",
-        f"{_described(torch)} has code for {_span(archs)}; the card needs {found.value.arch}, "
+        f"{_described(torch)} has code for {_span(archs)}; the card needs {needed}, "
         f"{_generation(recipe, found.value)}.",
         subject=_place(facts),
         evidence=evidence,
@@ -283,12 +276,10 @@ def torch_lacks_arch(facts: Facts, recipe: Recipe) -> Outcome:
 
 def _archs(facts: Facts, torch: Package, recipe: Recipe) -> tuple[tuple[str, ...] | None, str]:
     """The architectures and where they were read; or None and why they are not known."""
-    reason = _NO_TORCH
-    if isinstance(facts.torch_binary, Known):
-        archs = facts.torch_binary.value.archs
-        if isinstance(archs, Known):
-            return archs.value, "libtorch_python"
-        reason = archs.reason
+    read = _read_archs(facts)
+    if isinstance(read, Known):
+        return read.value, "libtorch_python"
+    reason = read.reason
     if isinstance(torch.version, Known):
         number, _, tag = torch.version.value.partition("+")
         if not tag and isinstance(torch.cuda, Known) and torch.cuda.value:
@@ -301,6 +292,12 @@ def _archs(facts: Facts, torch: Package, recipe: Recipe) -> tuple[tuple[str, ...
         if newest is not None and mine is not None and mine > newest:
             reason += f"; torch {number} is newer than the doctor's tables of {recipe.as_of}"
     return None, reason
+
+
+def _read_archs(facts: Facts) -> Fact[tuple[str, ...]]:
+    if isinstance(facts.torch_binary, Unknown):
+        return facts.torch_binary
+    return facts.torch_binary.value.archs
 
 
 def _span(archs: tuple[str, ...]) -> str:
@@ -340,8 +337,11 @@ def torch_too_old(facts: Facts, recipe: Recipe) -> Outcome:
     found = card(facts)
     if isinstance(found, Unknown):
         return without_card("Whether PyTorch is recent enough is not known", facts, found)
+    archs, capability = _read_archs(facts), found.value.capability
+    if isinstance(archs, Known) and runs(archs.value, capability):
+        return passed(f"torch {version.value} is recent enough")  # a preview may be, before others
     for row in recipe.torch_floors:
-        if found.value.capability >= pair(row.min_capability) and mine < Version(row.torch):
+        if capability >= pair(row.min_capability) and mine < Version(row.torch):
             return Outcome(
                 Verdict.FAIL,
                 f"torch {version.value} is older than the {found.value.name}",
@@ -382,7 +382,10 @@ def torch_cuda_below_13(facts: Facts, recipe: Recipe) -> Outcome:
         return without_card("Whether a newer CUDA would help is not known", facts, found)
     if found.value.capability < pair(fast.min_capability):
         return passed(f"CUDA {cuda.value}, the newest line for this card")
-    if branch(driver_of(facts)) < fast.min_driver:
+    driver = branch(driver_of(facts))
+    if not driver:
+        return without_card("Whether a newer CUDA would help is not known", facts, NO_VERSION)
+    if driver < fast.min_driver:
         return passed(f"CUDA {cuda.value}, which fits this driver", cuda=cuda.value)
     return Outcome(
         Verdict.WARN,

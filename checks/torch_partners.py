@@ -42,7 +42,9 @@ def torch_trio_mismatch(facts: Facts, recipe: Recipe) -> Outcome:
             continue
         seen.append(f"{partner.name} {partner.version.value}")
         fault = _mismatch(torch.version.value, torch, partner, partner.version.value, recipe)
-        if fault:
+        if isinstance(fault, Unknown):
+            doubts.append(fault.reason)
+        elif fault:
             faults.append(fault)
     if faults:
         return _failed(facts, recipe, faults)
@@ -79,11 +81,13 @@ def _failed(facts: Facts, recipe: Recipe, faults: list[str]) -> Outcome:
     )
 
 
-def _mismatch(torch: str, package: Package, partner: Package, version: str, recipe: Recipe) -> str:
+def _mismatch(
+    torch: str, package: Package, partner: Package, version: str, recipe: Recipe
+) -> str | Unknown:
     """What is wrong between torch and one partner, "" if nothing is known to be."""
     number, other = release(torch), release(version)
     if number is None or other is None:
-        return ""
+        return Unknown(f"{(torch if number is None else version)[:40]!r} is not a version")
     trio = recipe.trio(str(number))
     vision = partner.name == "torchvision"
     floors = recipe.vision_floors if vision else recipe.audio_floors
@@ -110,11 +114,13 @@ def _goes_with(torch: Version, partner: Version, floors: tuple[PartnerFloor, ...
     return any(partner >= Version(row.partner) and torch >= Version(row.torch) for row in floors)
 
 
-def _tag_mismatch(torch: str, package: Package, partner: Package, version: str) -> str:
+def _tag_mismatch(torch: str, package: Package, partner: Package, version: str) -> str | Unknown:
     """Builds for different CUDAs; a partner that does not tell is given the benefit."""
     mine, others = package.cuda, partner.cuda
-    if isinstance(mine, Unknown) or isinstance(others, Unknown):
-        return ""
+    if isinstance(others, Unknown):
+        return others if version.partition("+")[2].startswith(("cu", "cpu")) else ""
+    if isinstance(mine, Unknown):
+        return mine
     if mine.value == others.value:
         return ""
     built = f"CUDA {others.value}" if others.value else "the CPU"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
@@ -23,6 +24,7 @@ class Boxed(Generic[T]):
         self._call = call
         # A daemon thread: one stuck on a dead network drive must not hold up the exit.
         self._thread = threading.Thread(target=self._run, daemon=True, name=where)
+        self._end = time.monotonic() + limit_s
         self._thread.start()
 
     def _run(self) -> None:
@@ -32,8 +34,8 @@ class Boxed(Generic[T]):
             self._fault.append(Fault(self.where, type(error).__name__, place_of(error)))
 
     def result(self) -> T | Fault:
-        """Wait for the call, at most limit_s seconds, and return its value or the Fault."""
-        self._thread.join(self.limit_s)
+        """Wait for the call until its limit is over, and return its value or the Fault."""
+        self._thread.join(max(0.0, self._end - time.monotonic()))
         if self._result:
             return self._result[0]
         if self._fault:

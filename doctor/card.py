@@ -42,6 +42,9 @@ def card(facts: Facts) -> Fact[Card]:
     """
     gpu = chosen_gpu(facts)
     if gpu is None and isinstance(facts.nvml, Known) and facts.nvml.value.gpus:
+        alike = len({each.compute_capability for each in facts.nvml.value.gpus}) == 1
+        if isinstance(facts.visible, Unknown) and not alike:
+            return facts.visible
         gpu = max(facts.nvml.value.gpus, key=strength)
     if gpu is not None:
         if isinstance(gpu.compute_capability, Unknown):

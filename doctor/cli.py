@@ -56,11 +56,12 @@ def _run(arguments: list[str]) -> Exit:
 
 def _options(arguments: list[str]) -> argparse.Namespace | None:
     """The options; None when --help or --version was all that was asked."""
-    try:
-        return parse(arguments, os.environ)
-    except SystemExit:
-        with _reader_may_leave():
+    with _reader_may_leave():
+        try:
+            return parse(arguments, os.environ)
+        except SystemExit:
             return None
+    return None
 
 
 @contextlib.contextmanager

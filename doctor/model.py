@@ -221,7 +221,10 @@ class Interpreter(NamedTuple):
 
 
 class Library(NamedTuple):
-    """A shared library a distribution lists: present or not, with the size found and promised."""
+    """A shared library that is not what it should be; sizes in bytes.
+
+    found is -1 where it is absent; promised is -1 where no record tells: it is no library at all.
+    """
 
     name: str
     promised_bytes: int

@@ -16,7 +16,7 @@ from klein_doctor.model import (
     Unknown,
     Verdict,
 )
-from klein_doctor.recipe import Recipe
+from klein_doctor.recipe import Recipe, pair
 from klein_doctor.wheels import Choice, choose
 
 # What a check is skipped for where there is no card or no driver to judge.
@@ -24,6 +24,7 @@ NO_CARD = "gpu-not-found:1"
 START_WITH_CARD = (
     "docker", "run", "--gpus", "all", "-e", "NVIDIA_DRIVER_CAPABILITIES=compute,utility", "...",
 )  # fmt: skip
+NO_VERSION = Unknown("no driver told its version")
 DRIVER_PAGE = "https://www.nvidia.com/drivers"
 
 
@@ -96,8 +97,12 @@ def install_torch(
 ) -> tuple[Repair, ...]:
     """The repair that moves torch and its partners together, or what must happen before it."""
     choice = wheel_choice(facts, recipe, card)
-    if choice is None or not isinstance(facts.interpreter, Known):
+    if choice is None:
         return (_driver_first(facts, recipe, card),)
+    if isinstance(facts.interpreter, Unknown):
+        wanted = " ".join((*choice.packages, "--index-url", choice.index_url))
+        by_hand = f"with the Python that runs the model: pip install {wanted}"
+        return (Repair("install-torch", "packages", "manual", by_hand),)
     names = " and ".join(package.partition("==")[0] for package in choice.packages)
     torch = choice.packages[0].partition("==")[2]
     summary = f"replace {names} together, with the build {torch}"
@@ -137,8 +142,15 @@ def _driver_first(facts: Facts, recipe: Recipe, card: Card) -> Repair:
         "packages",
         "manual",
         "no build in the table fits this card, driver and Python; use Python "
-        f"{recipe.python_floor.python} or newer, or see https://pytorch.org/get-started/locally",
+        f"{recipe.python_floor.python} to {_last_python(recipe)}, or see "
+        "https://pytorch.org/get-started/locally",
     )
+
+
+def _last_python(recipe: Recipe) -> str:
+    """The newest Python for which every build that is named has wheels."""
+    named = {row.newest for row in recipe.installs}
+    return min((row.python[1] for row in recipe.trios if row.torch in named), key=pair)
 
 
 def _from_conda(package: Package) -> bool:

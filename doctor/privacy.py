@@ -25,6 +25,8 @@ _COMMON = frozenset(
 )
 _HOMES = frozenset({"home", "users", "documents and settings"})
 _SEPARATORS = re.compile(r"([\\/]+)")
+_BREAKS = re.compile(r"(\s+|[\"'`<>|,;()\[\]{}=@!?*&#]+)")
+_IDENTIFIER = re.compile(r"\s*(?:GPU-|MIG-|[0-9a-f]{8}-)", re.IGNORECASE)
 
 
 class Redactor:
@@ -42,6 +44,13 @@ class Redactor:
             (_parts(home) for home in homes if len(_parts(home)) > 1), key=len, reverse=True
         )
         self._home_patterns = [_home_pattern(home) for home in self._homes]
+        # Names with a space in them would be torn apart by the split into words.
+        self._long = [
+            (_name_pattern(name), twin)
+            for names, twin in ((users, "user"), (hosts, "host"))
+            for name in sorted(set(names), key=len, reverse=True)
+            if name.strip() and len(_BREAKS.split(name)) > 1
+        ]
         self._others: dict[str, str] = {}
         self._uuids: dict[str, str] = {}
 
@@ -76,31 +85,37 @@ class Redactor:
         local = text
         for pattern in self._home_patterns:
             local = pattern.sub("~", local)
-        pieces = re.split(r"(\s+|[\"'`<>|,;()\[\]{}=]+)", local)
-        return Private(text, local, "".join(self._word(piece) for piece in pieces))
+        public = local
+        for pattern, twin in self._long:
+            public = pattern.sub(twin, public)
+        return Private(text, local, "".join(self._word(piece) for piece in _BREAKS.split(public)))
 
     def uuid(self, text: str) -> Private:
         """Twins of a hardware identifier: the kind stays, the number becomes a counter."""
         if not text:
             return Private.plain(text)
-        kind = text.split("-", 1)[0] if "-" in text else "ID"
+        kind = text[:3].upper() if _IDENTIFIER.match(text) and text[3:4] == "-" else "ID"
         public = self._uuids.setdefault(text.casefold(), f"{kind}-{len(self._uuids) + 1}")
         return Private(text, text, public)
 
     def devices(self, text: str) -> Private:
         """Twins of a device list such as ``0,GPU-1f2e...``: indices stay, identifiers do not."""
         public = [
-            self.uuid(part.strip()).public if re.match(r"\s*(GPU|MIG)-", part) else part
+            self.uuid(part.strip()).public if _IDENTIFIER.match(part) else part
             for part in text.split(",")
         ]
         return Private(text, text, self.text(",".join(public)).public)
 
     def _segments(self, parts: list[str]) -> list[str]:
-        homes = next((n for n, part in enumerate(parts) if part.casefold() in _HOMES), len(parts))
-        return [
-            part if _SEPARATORS.fullmatch(part) else self._segment(part, place == homes + 2)
-            for place, part in enumerate(parts)
-        ]
+        found, owner = [], -1  # where the next user's name stands: one below a folder of homes
+        for place, part in enumerate(parts):
+            if _SEPARATORS.fullmatch(part):
+                found.append(part)
+                continue
+            found.append(self._segment(part, place == owner))
+            if place != owner and part.casefold() in _HOMES:
+                owner = place + 2
+        return found
 
     def _segment(self, part: str, below_homes: bool) -> str:
         folded = part.casefold()
@@ -108,9 +123,7 @@ class Redactor:
             return "user" if folded in self._users else self._other(folded)
         if folded in self._users and folded not in _COMMON:
             return "user"
-        if folded in self._hosts and folded not in _COMMON:
-            return "host"
-        return part
+        return "".join(self._name(piece) for piece in re.split(r"(:+)", part))
 
     def _other(self, folded: str) -> str:
         return self._others.setdefault(folded, f"user-{len(self._others) + 1}")
@@ -118,13 +131,16 @@ class Redactor:
     def _word(self, piece: str) -> str:
         if _is_path(piece):
             return self.path(piece).public
-        core = piece.strip(".:")
+        return "".join(self._name(part) for part in re.split(r"(:+)", piece))
+
+    def _name(self, part: str) -> str:
+        core = part.strip(".")
         folded = core.casefold()
         if not folded or folded in _COMMON:
-            return piece
+            return part
         if folded in self._users:
-            return piece.replace(core, "user")
-        return piece.replace(core, "host") if folded in self._hosts else piece
+            return part.replace(core, "user")
+        return part.replace(core, "host") if folded in self._hosts else part
 
 
 def _account() -> tuple[str, str]:
@@ -155,6 +171,10 @@ def _home_pattern(parts: list[str]) -> re.Pattern[str]:
     """The home folder in running text, ended by a separator, a space or punctuation."""
     body = "".join(r"[\\/]+" if _SEPARATORS.fullmatch(part) else re.escape(part) for part in parts)
     return re.compile(rf"(?<![\w\\/.-]){body}(?![\w.-])", re.IGNORECASE)
+
+
+def _name_pattern(name: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<![\w-]){re.escape(name)}(?![\w-])", re.IGNORECASE)
 
 
 def _is_path(piece: str) -> bool:

@@ -22,6 +22,8 @@ Capability = tuple[int, int]
 Row = TypeVar("Row")
 
 RECIPES = Path(__file__).parent / "recipes"
+_FILE = "/file"  # where a table that was read keeps the name of its file
+_TYPES = {"str": str, "int": int, "bool": bool}
 
 
 class RecipeError(ValueError):
@@ -258,22 +260,26 @@ def _folded(name: str) -> str:
 def _read(path: Path) -> dict[str, Any]:
     try:
         data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-        return data
+        return {**data, _FILE: path.name}
     except (OSError, ValueError) as error:
         raise RecipeError(f"recipe {path.name} cannot be read: {error}") from error
 
 
 def _rows(kind: type[Row], data: dict[str, Any], table: str) -> tuple[Row, ...]:
-    names = set(kind._fields)  # type: ignore[attr-defined]
+    where = f"recipe {data[_FILE]}: [[{table}]]"
+    found = data.get(table)
+    if not isinstance(found, list) or not found:
+        raise RecipeError(f"{where} has no rows")
     rows = []
-    for number, row in enumerate(data.get(table, [])):
+    for number, row in enumerate(found, 1):
         try:
             rows.append(kind(**{key: _frozen(value) for key, value in row.items()}))
-        except TypeError as error:
-            extra = sorted(set(row) - names)
-            raise RecipeError(f"[[{table}]] row {number + 1}: {extra or error}") from error
-    if not rows:
-        raise RecipeError(f"[[{table}]] has no rows")
+        except (TypeError, AttributeError) as error:
+            raise RecipeError(f"{where} row {number}: {error}") from error
+        for key, annotation in kind.__annotations__.items():
+            wanted = getattr(annotation, "__forward_arg__", annotation)
+            if type(getattr(rows[-1], key)) is not _TYPES.get(wanted, tuple):
+                raise RecipeError(f"{where} row {number}: {key} is not {wanted}")
     return tuple(rows)
 
 

@@ -37,23 +37,25 @@ def _interpreter(outside: Outside, python: str) -> tuple[Path, str]:
         folder = outside.env.get(variable, "")
         if folder and Path(folder).is_absolute():
             return find_executable(Path(folder)), variable
-    return Path(outside.executable or outside.prefix), "doctor"
+    return find_executable(Path(outside.executable or outside.prefix)), "doctor"
 
 
 def _named(outside: Outside, python: str) -> Path:
     path = Path(python)
-    if len(path.parts) == 1 and not path.exists():
-        path = _on_path(outside, python) or path
+    # In one line, and not without end, whatever was given.
+    shown = "".join(c if c.isprintable() else "?" for c in python[:200])
     try:
+        if len(path.parts) == 1 and not path.exists():
+            path = _on_path(outside, python) or path
         # Not resolved: a virtual environment is told from the place of its link.
         path = path if path.is_absolute() else Path.cwd() / path
         if not path.exists() and not path.is_symlink():
-            raise TargetError(f"--python {python}: there is no such file or folder")
+            raise TargetError(f"--python {shown}: there is no such file or folder")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         if isinstance(error, TargetError):
             raise
-        raise TargetError(f"--python {python}: {reason}") from error
+        raise TargetError(f"--python {shown}: {reason}") from error
     return behind(find_executable(path), outside.env, Path.cwd())
 
 

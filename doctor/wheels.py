@@ -50,7 +50,8 @@ def runs(archs: tuple[str, ...], capability: tuple[int, int]) -> str:
     """How compiled code serves a card: ``native``, ``ptx`` (translated by the driver) or "".
 
     Code for sm_XY runs on a card of the same major and at least that minor; sm_90a and the like
-    on exactly that card; PTX (compute_XY) on any card from XY on.
+    on exactly that card; PTX (compute_XY) on any card from XY on, unless its suffix binds it to
+    the card (a) or its family (f).
     Source: CUDA C++ programming guide, binary and PTX compatibility.
     """
     found = ""
@@ -60,11 +61,11 @@ def runs(archs: tuple[str, ...], capability: tuple[int, int]) -> str:
         if not digits.isdigit() or len(digits) < 2:
             continue
         built = (int(digits[:-1]), int(digits[-1]))
-        exact = number.endswith("a")
-        if kind == "sm" and built[0] == capability[0]:
-            if built == capability or (not exact and built[1] <= capability[1]):
-                return "native"
-        if kind == "compute" and built <= capability and not exact:
+        family = built[0] == capability[0] and built[1] <= capability[1]
+        fits = built == capability if number.endswith("a") else family
+        if kind == "sm" and fits:
+            return "native"
+        if kind == "compute" and (fits or (number == digits and built <= capability)):
             found = "ptx"
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from klein_doctor import recipe as recipes
 from klein_doctor.engine import judge
-from klein_doctor.model import Facts, Finding, Verdict
+from klein_doctor.model import Facts, Finding, Outcome, Verdict
 from klein_doctor.registry import catalogue
 
 RECIPE = recipes.load()
@@ -17,13 +17,18 @@ def verdict_of(name: str, facts: Facts) -> Finding:
     return next(f for f in judge(facts, RECIPE, catalogue()) if f.check == name)
 
 
-def alone(name: str, facts: Facts) -> Verdict:
-    """What the check itself says, whatever the checks before it found."""
+def judge_one(name: str, facts: Facts) -> Outcome:
+    """What the check itself says first, whatever the checks before it found."""
     outcome = catalogue()[name].judge(facts, RECIPE)
-    return outcome.verdict if not isinstance(outcome, (list, tuple)) else outcome[0].verdict
+    return outcome if isinstance(outcome, Outcome) else outcome[0]
 
 
-def commands(found: Finding) -> list[str]:
+def alone(name: str, facts: Facts) -> Verdict:
+    """The verdict of the check itself, whatever the checks before it found."""
+    return judge_one(name, facts).verdict
+
+
+def commands(found: Finding | Outcome) -> list[str]:
     """The commands of all repairs, as one would read them."""
     return [
         " ".join(part if isinstance(part, str) else part.public for part in command)

@@ -96,7 +96,7 @@ def test_select_and_ignore() -> None:
         (("--assume", "RTX 5070,driver=580,os=beos"), "os is one of"),
         (("--assume", "RTX 5070,drivers=580"), "neither driver=N"),
         (("--python", "/nowhere/at/all"), "no such file"),
-        (("--python", "a\nb\x1b[31m"), r"a\nb\x1b[31m"),
+        (("--from", "a\nb\x1b[31m"), r"a\nb\x1b[31m"),
     ],
 )
 def test_wrong_usage_is_one_line_and_code_2(arguments: tuple[str, ...], said: str) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import typing
+from typing import Any
+
 import construct
 import pytest
 import recorded
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from klein_doctor.codec import DecodeError, decode, encode
@@ -58,6 +62,42 @@ def test_numbers_and_texts_are_not_mixed() -> None:
             decode(System, {**good, "wsl": bad})
 
 
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=6)
+PLAIN = {
+    str: TEXTS,
+    int: st.integers(1 - 2**63, 2**63 - 1),
+    bool: st.booleans(),
+    Private: TEXTS.map(Private.plain),
+    type(None): st.none(),
+}
+
+
+def values(kind: Any) -> st.SearchStrategy[Any]:
+    """Any value of a type that facts are made of."""
+    args = typing.get_args(kind)
+    if kind in PLAIN:
+        return PLAIN[kind]
+    if typing.get_origin(kind) is Known:
+        return values(args[0]).map(Known)
+    if kind is Unknown:
+        return TEXTS.map(Unknown)
+    if typing.get_origin(kind) is tuple:
+        if args[-1] is Ellipsis:
+            return st.lists(values(args[0]), max_size=2).map(tuple)
+        return st.tuples(*(values(arg) for arg in args))
+    if args:
+        return st.one_of(*(values(arg) for arg in args))
+    hints = typing.get_type_hints(kind)
+    return st.builds(kind, **{name: values(hints[name]) for name in kind._fields})
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(values(Facts))
+def test_any_facts_come_back_as_they_went(facts: Facts) -> None:
+    sent = json.loads(json.dumps(encode(facts, "public")))
+    assert decode(Facts, sent) == facts
+
+
 JSONS = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner),
@@ -74,3 +114,24 @@ def test_arbitrary_json_is_a_decode_error(value: object, field: str) -> None:
     except DecodeError:
         return
     assert field in ("faults",) and value == []
+
+
+@settings(max_examples=200, deadline=None)
+@given(JSONS, st.data())
+def test_a_report_changed_in_one_place_decodes_or_names_the_place(
+    value: object, data: st.DataObject
+) -> None:
+    document: Any = recorded.load("h100-80gb-linux")["facts"]
+    place = document
+    while True:
+        keys = list(place) if isinstance(place, dict) else list(range(len(place)))
+        key = data.draw(st.sampled_from(keys))
+        inner = place[key]
+        if not isinstance(inner, (dict, list)) or not inner or data.draw(st.booleans()):
+            break
+        place = inner
+    place[key] = value
+    try:
+        decode(Facts, document)
+    except DecodeError as error:
+        assert str(error).startswith("$.")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import datetime
 import json
 import re
 import sys
-from importlib.metadata import files
 from pathlib import Path
 
 import jsonschema
@@ -59,74 +57,6 @@ def test_readme_has_the_two_commands_first() -> None:
     blocks = re.findall(r"^```.*?\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     assert "-m venv .venv\n" in blocks[0] and blocks[0].rstrip().endswith("klein-doctor")
     assert "constraints.txt" in blocks[1] and "pytest" in blocks[1]
-
-
-# --- the package -----------------------------------------------------------------------------
-
-
-def imports(path: Path) -> set[str]:
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
-
-
-def inside(part: str) -> list[Path]:
-    return [path for path in MODULES if path.relative_to(INSTALLED).parts[0] == part]
-
-
-def mentions(path: Path, *names: str) -> set[str]:
-    return {i for i in imports(path) for name in names if i == name or i.startswith(name + ".")}
-
-
-def test_checks_judge_and_do_nothing_else() -> None:
-    banned = ("subprocess", "torch", "pynvml", "psutil", "questionary", "rich", "huggingface_hub",
-              "os", "pathlib", "klein_doctor.fixes", "klein_doctor.probes")  # fmt: skip
-    assert inside("checks")
-    assert {path.name: mentions(path, *banned) for path in inside("checks")} == {
-        path.name: set() for path in inside("checks")
-    }
-
-
-def test_arrows_point_one_way() -> None:
-    for path in inside("fixes"):
-        assert not mentions(path, "klein_doctor.checks")
-    for path in inside("report"):
-        assert not mentions(path, "klein_doctor.probes", "klein_doctor.checks",
-                            "klein_doctor.fixes", "klein_doctor.engine")  # fmt: skip
-    for path in inside("probes"):
-        assert not mentions(path, "klein_doctor.checks", "klein_doctor.engine",
-                            "klein_doctor.report")  # fmt: skip
-    for path in MODULES:
-        assert not mentions(path, "doctor", "checks", "fixes", "torch"), path
-        if "report" not in path.parts:
-            assert not mentions(path, "rich"), path
-        if path.name != "nvml_child.py":
-            assert not mentions(path, "pynvml"), path
-
-
-def test_the_tree_is_what_is_installed_under_one_name() -> None:
-    wanted = set()
-    for folder, place in (("doctor", ""), ("checks", "checks"), ("fixes", "fixes")):
-        for path in (ROOT / folder).rglob("*"):
-            if path.suffix in (".py", ".toml", ".typed"):
-                wanted.add(str(Path(place) / path.relative_to(ROOT / folder)))
-    have = {
-        str(path.relative_to(INSTALLED))
-        for path in INSTALLED.rglob("*")
-        if path.suffix in (".py", ".toml", ".typed")
-    }
-    assert have == wanted
-    tops = {p.parts[0] for p in files("klein-doctor") or [] if not p.parts[0].startswith("..")}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"klein_doctor"}
-
-
-def test_no_module_grows_a_second_subject() -> None:
-    long = {p.name: n for p in MODULES if (n := len(p.read_text("utf-8").splitlines())) > 400}
-    assert long == {}
 
 
 # --- the tables ------------------------------------------------------------------------------

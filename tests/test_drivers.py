@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pytest
@@ -32,6 +35,15 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for behaviour in ("loads", "crashes", "hangs"):
         folders[behaviour] = build_libcuda(root / behaviour, behaviour).parent
     return folders
+
+
+class Interrupted(NamedTuple):
+    """How an interrupted run ended."""
+
+    code: int
+    out: bytes
+    err: bytes
+    children: list[psutil.Process]
 
 
 def told(folder: Path, *lines: str, libraries: tuple[Path, ...]) -> dict[str, str]:
@@ -65,14 +77,14 @@ def test_a_driver_in_trouble_is_named(
     assert ran.document["first"] == first
 
 
-@pytest.mark.parametrize("behaviour", ["crashes", "hangs"])
+@pytest.mark.parametrize(("behaviour", "verdict"), [("crashes", "fail"), ("hangs", "unknown")])
 def test_a_cuda_library_in_trouble_is_named(
-    tmp_path: Path, built: dict[str, Path], behaviour: str
+    tmp_path: Path, built: dict[str, Path], behaviour: str, verdict: str
 ) -> None:
     env = told(tmp_path, *CARD, libraries=(built["nvml"], built[behaviour]))
     ran = doctor("--format", "json", env=env, limit_s=CONTRACT_S)
     assert (ran.code, ran.err) == (1, "") and ran.whole
-    assert ran.verdicts()["driver-broken"] == "fail"
+    assert ran.verdicts()["driver-broken"] == verdict
     # What NVML had said before that is kept.
     assert ran.document["facts"]["nvml"]["known"]["gpus"][0]["name"]["known"].endswith("RTX 5070")
 
@@ -130,25 +142,33 @@ def test_a_hidden_card_and_a_chosen_one(tmp_path: Path, built: dict[str, Path]) 
     assert wrong.code == 2 and "KLEIN_DOCTOR_GPU" in wrong.err
 
 
-def test_an_interrupted_diagnosis_ends_at_once_and_leaves_nobody_behind(
-    tmp_path: Path, built: dict[str, Path]
-) -> None:
+@pytest.fixture
+def interrupted(tmp_path: Path, built: dict[str, Path]) -> Iterator[Interrupted]:
+    """A diagnosis that waits for a silent driver, ended with Ctrl-C; who it had started."""
     env = told(tmp_path, "init=hang", libraries=(built["nvml"],))
-    run = subprocess.Popen([*COMMAND], env={**clean_environment(), **env},
-                           stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
-    parent = psutil.Process(run.pid)
+    run = subprocess.Popen(
+        [*COMMAND], env={**clean_environment(), **env},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
     children: list[psutil.Process] = []
     until = time.monotonic() + 5
     while not children and time.monotonic() < until:
         time.sleep(0.05)
-        children = parent.children(recursive=True)
-    time.sleep(0.3)
+        children = psutil.Process(run.pid).children(recursive=True)
+    time.sleep(0.5)
     run.send_signal(signal.SIGINT)
     out, err = run.communicate(timeout=CONTRACT_S)
-    assert (run.returncode, out) == (130, b"")
-    assert err == b"klein-doctor: interrupted\n"
-    assert children
-    _, left = psutil.wait_procs(children, timeout=CONTRACT_S)
-    for child in left:
-        child.kill()
-    assert not left
+    yield Interrupted(run.returncode, out, err, children)
+    for child in children:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
+
+
+def test_an_interrupted_diagnosis_says_so(interrupted: Interrupted) -> None:
+    assert (interrupted.code, interrupted.out) == (130, b"")
+    assert interrupted.err == b"klein-doctor: interrupted\n"
+
+
+def test_an_interrupted_diagnosis_leaves_nobody_behind(interrupted: Interrupted) -> None:
+    assert interrupted.children
+    assert not psutil.wait_procs(interrupted.children, timeout=2)[1]

@@ -182,3 +182,83 @@ def test_every_check_can_be_explained(name: str) -> None:
     for text in (check.title, check.reads, check.why, check.by_hand):
         assert text and "!" not in text and "  " not in text
     assert check.family in ("gpu", "driver", "torch", "python", "doctor")
+
+
+def test_the_first_failed_requirement_in_the_declared_order_is_the_reason() -> None:
+    checks = declared(
+        a_check("a", says(Verdict.FAIL)),
+        a_check("b", says(Verdict.FAIL)),
+        a_check("c", requires=("b", "a")),
+    )
+    assert by_name(judge(FACTS, RECIPE, checks))["c"].because == "b:1"
+
+
+@pytest.mark.parametrize(
+    "verdict", [v for v in Verdict if v not in (Verdict.FAIL, Verdict.CRASHED, Verdict.SKIPPED)]
+)
+def test_only_a_broken_requirement_skips(verdict: Verdict) -> None:
+    checks = declared(a_check("a", says(verdict)), a_check("b", requires=("a",)))
+    assert by_name(judge(FACTS, RECIPE, checks))["b"].verdict is Verdict.PASS
+
+
+def test_a_check_that_skips_itself_passes_its_reason_on() -> None:
+    checks = declared(
+        a_check("root", says(Verdict.FAIL)),
+        a_check("a", says(Verdict.SKIPPED, because="root:1")),
+        a_check("b", requires=("a",)),
+        a_check("c", requires=("b",)),
+    )
+    found = by_name(judge(FACTS, RECIPE, checks))
+    assert {found[name].because for name in "abc"} == {"root:1"}
+
+
+@pytest.mark.parametrize("verdict", [Verdict.PASS, Verdict.UNKNOWN, Verdict.CRASHED])
+def test_only_troubles_follow_from_something(verdict: Verdict) -> None:
+    checks = declared(a_check("a", says(Verdict.FAIL)), a_check("b", says(verdict), follows=("a",)))
+    assert by_name(judge(FACTS, RECIPE, checks))["b"].because is None
+
+
+def test_nothing_follows_from_a_check_that_was_not_asked_for() -> None:
+    checks = declared(
+        a_check("a", says(Verdict.FAIL)),
+        a_check("b", says(Verdict.FAIL), follows=("a",)),
+        a_check("c", requires=("a",)),
+    )
+    found = judge(FACTS, RECIPE, checks, Choice(ignore=("a",)))
+    assert [(f.id, f.verdict, f.because) for f in found] == [
+        ("b:1", Verdict.FAIL, None),
+        ("c:1", Verdict.SKIPPED, None),
+    ]
+    assert first_of(found, checks) == "b:1"
+
+
+def test_first_by_verdict_then_root_then_harm_then_declaration() -> None:
+    def first(*checks: Check) -> str | None:
+        known = declared(*checks)
+        return first_of(judge(FACTS, RECIPE, known), known)
+
+    fail, warn = says(Verdict.FAIL), says(Verdict.WARN)
+    assert first(a_check("w", warn), a_check("f", fail, harm=Harm.NOTE)) == "f:1"
+    assert first(a_check("b", fail), a_check("a", fail)) == "b:1"
+    assert first(a_check("b", fail, harm=Harm.SLOW), a_check("a", fail)) == "a:1"
+    assert first(a_check("b", warn), a_check("a", warn, follows=("b",))) == "b:1"
+    assert first(a_check("p"), a_check("u", says(Verdict.UNKNOWN))) is None
+    # Where every trouble follows from another that was left out, one of them is still first.
+    lone = [Finding("x:1", "x", "torch", Verdict.FAIL, "t", "", None, None, {}, "y:1", (),
+                    Harm.STOPS)]  # fmt: skip
+    assert first_of(lone, {}) == "x:1"
+
+
+def test_a_warning_never_does_the_harm_of_a_failure() -> None:
+    for harm in Harm:
+        checks = declared(a_check("a", says(Verdict.WARN), harm=harm))
+        assert judge(FACTS, RECIPE, checks)[0].harm >= Harm.SLOW
+
+
+def test_a_choice_of_unknown_names_is_an_error_in_one_line() -> None:
+    checks = declared(a_check("gpu-hidden"))
+    for choice in (Choice(select=("gpu-hiden",)), Choice(ignore=("x" * 500,))):
+        with pytest.raises(UsageError) as caught:
+            judge(FACTS, RECIPE, checks, choice)
+        assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
+    assert judge(FACTS, RECIPE, checks, Choice(("gpu-hidden",), ("gpu-hidden",))) == ()

@@ -77,6 +77,40 @@ def test_messages() -> None:
     assert names.text("the janet cuda_jane build").public == "the janet cuda_jane build"
 
 
+@pytest.mark.parametrize(
+    ("text", "public"),
+    [
+        ("ssh jane@tower:22 said no", "ssh user@host:22 said no"),
+        ("tower:8080 refused jane!", "host:8080 refused user!"),
+        (r"D:\AI\Jane Roe\x is gone", r"D:\AI\user\x is gone"),
+        ("owned by Jane Roe.", "owned by user."),
+        ("PATH=/home/jane/bin:/home/jill/bin", "PATH=~/bin:/home/user-1/bin"),
+        ("rsync tower:/srv/x", "rsync host:/srv/x"),
+        ("cuda_jane jane-old janet", "cuda_jane jane-old janet"),
+        ("gone: '/home/jane/x'", "gone: '~/x'"),
+    ],
+)
+def test_names_in_the_shapes_of_messages(text: str, public: str) -> None:
+    names = Redactor(("jane", "Jane Roe"), ("/home/jane",), ("tower",))
+    assert names.text(text).public == public
+
+
+@pytest.mark.parametrize(
+    ("path", "public"),
+    [
+        ("/home/bob/backup/home/jill/x", "/home/user-1/backup/home/user-2/x"),
+        ("/home/john/mnt/c/Users/Jill/x", "~/mnt/c/Users/user-1/x"),
+        (r"C:\Users\Public\x", r"C:\Users\Public\x"),
+        ("/home", "/home"),
+        ("/", "/"),
+        ("", ""),
+        ("relative/home/jill", "relative/home/user-1"),
+    ],
+)
+def test_every_folder_of_homes_counts(path: str, public: str) -> None:
+    assert Redactor(("john",), ("/home/john",), ()).path(path).public == public
+
+
 def test_identifiers_are_counted() -> None:
     names = Redactor((), (), ())
     first, second = names.uuid("GPU-5a3c"), names.uuid("GPU-77ff")
@@ -84,6 +118,10 @@ def test_identifiers_are_counted() -> None:
     assert names.uuid("gpu-5A3C").public == "GPU-1"
     assert names.devices("0,GPU-77ff, MIG-1").public == "0,GPU-2,MIG-3"
     assert names.devices("").public == "" and names.uuid("").public == ""
+    assert names.devices("gpu-77ff,all,-1,none,0:1").public == "GPU-2,all,-1,none,0:1"
+    bare = names.devices("5a3c1f2e-0001-4000-8000-0123456789ab").public
+    assert bare == "ID-4" and names.uuid("secret-1").public == "ID-5"
+    assert names.devices("12345678").public == "12345678"
 
 
 @settings(max_examples=300, deadline=None)
@@ -113,3 +151,25 @@ def test_any_message_can_be_redacted(user: str, message: str) -> None:
     names = Redactor((user,), (f"/home/{user}",), (user + "-host",))
     said = names.text(f"{message} /home/{user}/secret {message}")
     assert f"/home/{user}/secret" not in said.public
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(st.characters(), max_size=12), st.text(st.characters(), max_size=80))
+def test_nothing_is_too_odd_to_redact(name: str, text: str) -> None:
+    names = Redactor((name,), (name, f"/home/{name}"), (name,))
+    for found in (names.text(text), names.path(text), names.devices(text), names.uuid(text)):
+        assert found.real == text
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.from_regex(r"[a-z][a-z0-9]{3,9}( [A-Z][a-z]{3,8})?", fullmatch=True),
+    st.sampled_from(["{} ", "'{}'", "{}:", "by {}, then", "{}@box", "(x {})", "/srv/{}/x", "{}!"]),
+    st.booleans(),
+)
+def test_a_whole_name_in_a_message_never_stays(name: str, shape: str, upper: bool) -> None:
+    name = f"q{name}"  # no word of the trade begins with a q
+    names = Redactor((name,), (), ())
+    said = names.text(shape.format(name.upper() if upper else name))
+    assert name.casefold() not in said.public.casefold()
+    assert said.public.count("user") == 1

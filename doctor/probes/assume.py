@@ -40,7 +40,7 @@ def parse(text: str) -> Assumption:
     if row is None:
         raise AssumeError(f"--assume: no card called {name!r} in the table{_nearest(name)}")
     driver = settings.get("driver", "")
-    if not re.fullmatch(r"\d{3}(\.\d{1,4}){0,2}", driver):
+    if not re.fullmatch(r"[0-9]{3}(\.[0-9]{1,4}){0,2}", driver):
         raise AssumeError("--assume: give the driver as driver=580 or driver=580.95.05")
     system = settings.get("os", "").lower()
     if system and system not in _SYSTEMS:

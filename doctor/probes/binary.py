@@ -15,7 +15,9 @@ _PIECE = 1 << 20
 _MAX_SECTIONS = 4096
 _MAX_DYNAMIC = 1 << 16
 _MAX_STRINGS = 16 << 20
-_DT_NEEDED, _DT_RPATH, _DT_RUNPATH = 1, 15, 29
+_FARTHEST = 1 << 40
+_DT_NULL, _DT_NEEDED, _DT_RPATH, _DT_RUNPATH = 0, 1, 15, 29
+_ROW = 64  # bytes of a row of the ELF64 section table, the one size there is
 
 
 class BinaryError(ValueError):
@@ -56,8 +58,12 @@ def sections(stream: BinaryIO) -> list[Section]:
 
 
 def pieces(stream: BinaryIO, section: Section, overlap: int) -> Iterator[bytes]:
-    """The bytes of a section in pieces that overlap, so that no short match is cut in two."""
-    stream.seek(section.offset)
+    """The bytes of a section in pieces that overlap, so that no short match is cut in two.
+
+    Raises:
+        BinaryError: the section begins outside any plausible file.
+    """
+    _seek(stream, section.offset)
     left, tail = section.size, b""
     while left > 0:
         block = stream.read(min(_PIECE, left))
@@ -84,6 +90,8 @@ def needs(path: Path) -> Needs:
     libraries, folders = [], []
     for place in range(0, len(table) - 15, 16):
         tag, value = struct.unpack_from("<qQ", table, place)
+        if tag == _DT_NULL:
+            break
         if tag == _DT_NEEDED:
             libraries.append(_string(text, value))
         elif tag in (_DT_RPATH, _DT_RUNPATH):
@@ -96,9 +104,11 @@ def _elf_sections(stream: BinaryIO, start: bytes) -> list[Section]:
         raise BinaryError("not a 64-bit little-endian library")
     (offset,) = struct.unpack_from("<Q", start, 0x28)
     size, count, names_at = struct.unpack_from("<HHH", start, 0x3A)
-    if not 0 < count <= _MAX_SECTIONS or size < 64:
+    if not 0 < count <= _MAX_SECTIONS or size != _ROW:
         raise BinaryError("no section table")
     table = _at(stream, offset, size * count)
+    if len(table) < size * count:
+        raise BinaryError("cut short")
     raw = []
     for number in range(count):
         name, _, _, _, at, length, link = struct.unpack_from("<IIQQQQI", table, number * size)
@@ -126,13 +136,17 @@ def _pe_sections(stream: BinaryIO, start: bytes) -> list[Section]:
 
 
 def _at(stream: BinaryIO, offset: int, size: int) -> bytes:
-    if offset < 0 or offset > 1 << 40:
-        raise BinaryError("points outside the file")
-    stream.seek(offset)
+    _seek(stream, offset)
     data = stream.read(size)
     if not data:
         raise BinaryError("cut short")
     return data
+
+
+def _seek(stream: BinaryIO, offset: int) -> None:
+    if offset > _FARTHEST:
+        raise BinaryError("points outside the file")
+    stream.seek(offset)
 
 
 def _string(text: bytes, offset: int) -> str:

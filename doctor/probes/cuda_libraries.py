@@ -42,7 +42,7 @@ def unresolved(outside: Outside, site: Path, interpreter: Interpreter) -> list[s
     return [
         library
         for library, folders in sorted(wanted.items())
-        if library.encode() not in cache
+        if library.encode() + b"\0" not in cache
         and not any(is_file(folder / library) for folder in dict.fromkeys(folders + common))
     ]
 

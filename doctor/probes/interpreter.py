@@ -147,15 +147,25 @@ def _site_folders(
     version: Fact[tuple[int, ...]],
 ) -> list[Path]:
     """The folders packages are imported from, in order."""
-    found = _prefix_folders(prefix, version)
-    shared = settings.get("include-system-site-packages", "").lower() == "true"
-    if not settings or shared:
-        base = Path(settings["home"]).parent if settings.get("home") else _real_prefix(executable)
-        if not _isolated(prefix):
-            found = _user_folders(outside, version) + found
-        found += _prefix_folders(base, version) + _debian_folders(base, version)
-    unique = _distinct(found)
-    return _distinct(unique + [extra for folder in unique for extra in _linked(folder)])
+    listed = _listed_folders(prefix)
+    if listed is not None:
+        return _distinct(listed)
+    own, user = _prefix_folders(prefix, version), _user_folders(outside, version)
+    if not settings:
+        base = _real_prefix(executable)
+        found = user + own
+    elif settings.get("include-system-site-packages", "").lower() == "true":
+        home = settings.get("home", "")
+        base = _prefix(Path(home) / executable.name) if home else _real_prefix(executable)
+        found = own + user  # an environment's own packages come before the user's
+    else:
+        return _with_linked(own)
+    return _with_linked(found + _prefix_folders(base, version) + _debian_folders(base, version))
+
+
+def _with_linked(folders: list[Path]) -> list[Path]:
+    """Each folder followed by those its .pth files add, as Python's site module does it."""
+    return _distinct([f for own in _distinct(folders) for f in (own, *_linked(own))])
 
 
 def _distinct(folders: list[Path]) -> list[Path]:
@@ -167,7 +177,10 @@ def _prefix_folders(prefix: Path, version: Fact[tuple[int, ...]]) -> list[Path]:
     folders = [prefix / "Lib" / "site-packages"]
     if isinstance(version, Known):
         tag = "python{}.{}".format(*version.value[:2])
-        folders += [prefix / lib / tag / "site-packages" for lib in ("lib", "lib64")]
+        found = [prefix / lib / tag / "site-packages" for lib in ("lib", "lib64")]
+        if not any(is_dir(folder) for folder in found):  # free-threaded builds add a letter
+            found = [prefix / lib / f"{tag}t" / "site-packages" for lib in ("lib", "lib64")]
+        folders += found
     return folders
 
 
@@ -203,9 +216,20 @@ def _real_prefix(executable: Path) -> Path:
         return _prefix(executable)
 
 
-def _isolated(prefix: Path) -> bool:
-    """An embeddable Python with a ._pth file ignores the user's packages."""
-    return any(name.lower().endswith("._pth") for name in names(prefix))
+def _listed_folders(prefix: Path) -> list[Path] | None:
+    """What an embeddable Python imports from: its ._pth file says; None where there is none.
+
+    The user's packages are ignored, and site-packages is searched only where the file lists it or
+    has the line ``import site``.
+    """
+    name = next((name for name in names(prefix) if name.lower().endswith("._pth")), None)
+    if name is None:
+        return None
+    lines = [line.strip() for line in read_text(prefix / name, 65536).splitlines()]
+    listed = [prefix / line for line in lines if line and not line.startswith(("#", "import "))]
+    site = prefix / "Lib" / "site-packages"
+    listed += [site, *_linked(site)] if "import site" in lines else []
+    return [folder for folder in listed if folder != prefix]  # "." holds Python's own files
 
 
 def _linked(folder: Path) -> list[Path]:

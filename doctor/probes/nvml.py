@@ -6,6 +6,7 @@ fell silent is kept.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -121,6 +122,8 @@ def _converse(
     """Start the child and listen until it is done, gone, or out of time."""
     deadline = time.monotonic() + limit_s
     process = _start(python, env)
+    # Interrupted, the doctor ends without this thread: its child must end with it.
+    atexit.register(_stop, process)
     listener = _Listener(process, account)
     try:
         listener.start()
@@ -130,6 +133,7 @@ def _converse(
         return _hung(limit_s)
     finally:
         _stop(process)
+        atexit.unregister(_stop)
         if listener.ident is not None:
             listener.join(_GRACE_S)
 

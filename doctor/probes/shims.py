@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from klein_doctor.probes.outside import is_dir, is_file, read_text
+from klein_doctor.probes.outside import is_dir, is_file, names, read_text
 
 
 def behind(path: Path, env: Mapping[str, str], folder: Path) -> Path:
@@ -17,10 +18,19 @@ def behind(path: Path, env: Mapping[str, str], folder: Path) -> Path:
     if path.parent.name != "shims" or not is_dir(root / "versions"):
         return path
     for version in _wanted(root, env, folder):
-        real = root / "versions" / version / "bin" / path.name
+        real = _installed(root / "versions", version) / "bin" / path.name
         if is_file(real):
             return real
     return path
+
+
+def _installed(versions: Path, wanted: str) -> Path:
+    """The folder of a version; ``3.12`` stands for the newest 3.12.x that is installed."""
+    wanted = wanted.removeprefix("python-")
+    if is_dir(versions / wanted):
+        return versions / wanted
+    fitting = [name for name in names(versions) if re.fullmatch(re.escape(wanted) + r"\.\d+", name)]
+    return versions / max(fitting, key=lambda name: int(name.rpartition(".")[2]), default=wanted)
 
 
 def _wanted(root: Path, env: Mapping[str, str], folder: Path) -> list[str]:

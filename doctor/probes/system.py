@@ -48,12 +48,16 @@ def read_environment(outside: Outside) -> Environment:
         value = outside.env.get(name)
         return None if value is None else outside.redactor.devices(value[:1000])
 
+    def word(name: str) -> str | None:
+        value = outside.env.get(name)
+        return None if value is None else value[:200]
+
     return Environment(
         cuda_visible_devices=devices("CUDA_VISIBLE_DEVICES"),
-        cuda_device_order=outside.env.get("CUDA_DEVICE_ORDER"),
+        cuda_device_order=word("CUDA_DEVICE_ORDER"),
         nvidia_visible_devices=devices("NVIDIA_VISIBLE_DEVICES"),
-        nvidia_driver_capabilities=outside.env.get("NVIDIA_DRIVER_CAPABILITIES"),
-        cuda_module_loading=outside.env.get("CUDA_MODULE_LOADING"),
+        nvidia_driver_capabilities=word("NVIDIA_DRIVER_CAPABILITIES"),
+        cuda_module_loading=word("CUDA_MODULE_LOADING"),
     )
 
 
@@ -104,7 +108,11 @@ def _container(outside: Outside) -> str:
         return "podman"
     groups = outside.text("/proc/1/cgroup")
     named = next((name for mark, name in _CONTAINER_MARKS if mark in groups), "")
-    return named or outside.env.get("container", "")[:40]
+    # systemd writes the name down for everybody; only the first process has the variable.
+    named = (
+        named or outside.text("/run/systemd/container").strip() or outside.env.get("container", "")
+    )
+    return "" if named == "wsl" else named[:40]
 
 
 def _module_version(text: str) -> str:
@@ -139,7 +147,7 @@ def _displays(outside: Outside) -> list[PciDisplay]:
         driver = device / "driver"
         try:
             bound = driver.resolve().name if driver.is_symlink() else ""
-        except OSError:
+        except (OSError, RuntimeError):
             bound = ""
         found.append(
             PciDisplay(

@@ -8,7 +8,9 @@ torch.cuda.get_arch_list() returns.
 from __future__ import annotations
 
 import ast
+import json
 import re
+import warnings
 from pathlib import Path
 
 from klein_doctor.model import (
@@ -28,7 +30,7 @@ from klein_doctor.probes.outside import Outside, is_dir, is_file, names, read_te
 _ARCHS = re.compile(rb"\0((?:(?:sm|compute)_\d{2,3}[af]? ?){1,40})\0")
 _ARCHS_LONGEST = 600
 _LIBRARIES = re.compile(
-    r"^(torch/(?:lib/[^/,]+|_C[^/,]*\.(?:so|pyd))),[^,]*,(\d+)\r?$", re.MULTILINE
+    r"^(torch/(?:lib/[^/,]+|_C[^/,]*\.(?:so|pyd))),[^,]*,(\d{1,15})\r?$", re.MULTILINE
 )
 _RECORD = re.compile(r"([A-Za-z0-9_.]+)-([^-]+)(?:-py\d\.\d+)?\.(?:dist|egg)-info")
 _CONDA_NAMES = {"torch": "pytorch"}
@@ -64,7 +66,7 @@ def read_torch_binary(outside: Outside, interpreter: Interpreter, torch: Package
     site = Path(torch.location.real)
     return TorchBinary(
         archs=read_archs(site / "torch" / "lib"),
-        damaged=tuple(_damaged(site, torch)),
+        damaged=(*_damaged(site, torch), *_not_libraries(site)),
         unresolved=tuple(unresolved(outside, site, interpreter)) if torch.present else (),
     )
 
@@ -110,7 +112,9 @@ def _is_package(path: Path) -> bool:
 def _literals(source: str) -> dict[str, object]:
     """The plain assignments of a module, without running it."""
     try:
-        tree = ast.parse(source)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a stranger's source, not of ours
+            tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return {}
     values: dict[str, object] = {}
@@ -142,7 +146,10 @@ def _version(values: dict[str, object], found: list[Distribution]) -> Fact[str]:
 
 def _cuda(values: dict[str, object], found: list[Distribution]) -> Fact[str | None]:
     if "cuda" in values:
-        return Known(_text(values["cuda"]))
+        if values["cuda"] is None:
+            return Known(None)
+        number = re.match(r"\d{1,3}\.\d{1,3}(?!\d)", _text(values["cuda"]) or "")
+        return Known(number.group()) if number else Unknown("version.py names no CUDA release")
     tag = next((item.version.partition("+")[2] for item in found if "+" in item.version), "")
     written = _text(values.get("__version__")) or ""
     return cuda_of_tag(tag or written.partition("+")[2])
@@ -170,11 +177,32 @@ def _distributions(outside: Outside, folder: Path, name: str) -> list[Distributi
             Distribution(
                 version=match.group(2)[:80],
                 installer=read_text(path / "INSTALLER", 100).strip()[:40],
-                editable='"editable"' in origin and "true" in origin,
+                editable=_editable(origin),
                 location=outside.redactor.path(str(path)),
             )
         )
     return found
+
+
+def _editable(origin: str) -> bool:
+    try:
+        return json.loads(origin)["dir_info"]["editable"] is True
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
+def _not_libraries(site: Path) -> list[Library]:
+    """libtorch_python where it is empty or something else than a library: promised is -1."""
+    for name in ("libtorch_python.so", "torch_python.dll"):
+        path = site / "torch" / "lib" / name
+        try:
+            with path.open("rb") as stream:
+                binary.sections(stream)
+        except binary.BinaryError:
+            return [Library(f"torch/lib/{name}", -1, path.stat().st_size)]
+        except OSError:
+            continue
+    return []
 
 
 def _conda_record(outside: Outside, prefix: Path, name: str) -> list[Distribution]:

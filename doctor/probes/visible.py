@@ -2,11 +2,13 @@
 
 NVML ignores CUDA_VISIBLE_DEVICES and counts along the PCI bus; CUDA counts the fastest card first
 unless CUDA_DEVICE_ORDER says PCI_BUS_ID. Only identifiers (UUIDs) mean the same card to both.
-Rules: CUDA C++ programming guide, "CUDA environment variables".
+Rules: CUDA C++ programming guide, "CUDA environment variables"; for lists of mixed, repeated or
+odd entries torch/cuda/__init__.py, _parse_visible_devices, which does as the driver does.
 """
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from klein_doctor.card import strength
@@ -91,42 +93,61 @@ def _listed(
     if not text.strip():
         return [], "is set but empty"
     found: list[_Named] = []
-    for entry in (part.strip() for part in text.split(",")):
+    entries = [part.strip() for part in text.split(",")]
+    kind = _kind(entries[0])
+    for entry in entries:
+        if _kind(entry) not in (kind, ""):
+            # The first entry decides: numbers, GPU or MIG identifiers; another kind ends the list.
+            return found, "mixes numbers and identifiers, which ends the list"
         named = _entry(gpus, order, entry)
         if named is None:
             # CUDA stops at the first entry it cannot resolve and ignores the rest.
             return found, _why(entry, len(gpus))
+        if named in found:
+            return [], "names a device twice, which hides all"
         found.append(named)
     return found, ""
 
 
+def _kind(entry: str) -> str:
+    """``GPU-``, ``MIG-``, ``0`` for a number, "" for what is none of them."""
+    return entry[:4] if entry.startswith(("GPU-", "MIG-")) else "0" if _number(entry) else ""
+
+
+def _number(entry: str) -> re.Match[str] | None:
+    """The number an entry begins with: CUDA reads like C's strtoul, ``1gpu`` is 1."""
+    return re.match(r"\+?0*([0-9]+)", entry)
+
+
 def _entry(gpus: tuple[Gpu, ...], order: tuple[int, ...], entry: str) -> _Named | None:
-    if entry.isascii() and entry.isdigit():
-        place = int(entry[:9])
+    number = _number(entry)
+    if number:
+        place = int(number.group(1)[:9])
         return _Named(order[place]) if place < len(order) else None
     return _by_uuid(gpus, entry)
 
 
 def _by_uuid(gpus: tuple[Gpu, ...], entry: str) -> _Named | None:
-    if entry.startswith("MIG-"):
-        for gpu in gpus:
-            for mig in gpu.mig_instances:
-                if mig.uuid.real.startswith(entry):
-                    return _Named(gpu.nvml_index, mig)
+    """What an identifier, or the start of one, names; None where that is not exactly one."""
+    if not entry.startswith(("GPU-", "MIG-")) or len(entry) == 4:
         return None
-    if not entry.startswith("GPU-") or len(entry) == 4:
-        return None
-    found = [
-        gpu.nvml_index for gpu in gpus if gpu.uuid.real.casefold().startswith(entry.casefold())
+    start = entry.casefold()
+    found = [_Named(g.nvml_index) for g in gpus if g.uuid.real.casefold().startswith(start)]
+    found += [
+        _Named(gpu.nvml_index, mig)
+        for gpu in gpus
+        for mig in gpu.mig_instances
+        if mig.uuid.real.casefold().startswith(start)
     ]
-    return _Named(found[0]) if len(found) == 1 else None
+    return found[0] if len(found) == 1 else None
 
 
 def _why(entry: str, count: int) -> str:
     if entry.startswith("-") and entry[1:].isdigit():
         return "contains a negative number, which ends the list"
-    if entry.isascii() and entry.isdigit():
-        return f"names device {entry[:9]}, but there are {count} (counted from 0)"
+    number = _number(entry)
+    if number:
+        return f"names device {number.group(1)[:9]}, but there are {count} (counted from 0)"
     if entry.startswith(("GPU-", "MIG-")):
         return "names an identifier that no GPU here has"
     return "contains an entry that is neither a number nor a GPU identifier"
@@ -134,11 +155,13 @@ def _why(entry: str, count: int) -> str:
 
 def _select(gpus: tuple[Gpu, ...], selector: str) -> _Named:
     if selector.isascii() and selector.isdigit():
-        if int(selector[:9]) < len(gpus):
-            return _Named(gpus[int(selector[:9])].nvml_index)
+        place = int(selector.lstrip("0")[:9] or 0)
+        if place < len(gpus):
+            return _Named(gpus[place].nvml_index)
     else:
         named = _by_uuid(gpus, selector)
         if named is not None:
             return named
     known = ", ".join(str(gpu.nvml_index) for gpu in gpus)
-    raise SelectorError(f"--gpu {selector}: no such GPU; nvidia-smi counts {known} here")
+    shown = "".join(c if c.isprintable() else "?" for c in selector[:80])
+    raise SelectorError(f"--gpu {shown}: no such GPU; nvidia-smi counts {known} here")

@@ -1,27 +1,36 @@
-"""What a diagnosis costs, beside what importing torch costs; run by hand.
+"""What a diagnosis costs, beside what importing torch costs; run by hand, on POSIX.
 
     python tests/benchmarks/diagnosis.py --target PYTHON [--runs 7]
 
 Runs the commands in turn (A B C A B C ...), after one uncounted round, and prints medians, ranges
-and ratios as a Markdown table. Memory is the largest single process of a command; the NVML child
-of the doctor is a command of its own in the table, because the system counts a tree's processes
-one by one.
+and ratios as a Markdown table. Memory is the largest single process of a command, those it waits
+for included.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import NamedTuple
 
-import klein_doctor.probes.nvml_child as child
+# A process starts out with the peak memory of the one that made it, so a bare Python makes it.
+_LAUNCHER = """
+import os, sys, time
+command = sys.argv[1:]
+answers, pipe = os.pipe()
+nowhere = os.open(os.devnull, os.O_RDWR)
+actions = [(os.POSIX_SPAWN_DUP2, old, new) for old, new in ((nowhere, 0), (pipe, 1), (nowhere, 2))]
+start = time.perf_counter()
+process = os.posix_spawn(command[0], command, os.environ, file_actions=actions)
+_, status, usage = os.wait4(process, 0)
+wall = time.perf_counter() - start
+print(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss, os.waitstatus_to_exitcode(status))
+"""
 
 
 class Cost(NamedTuple):
@@ -32,19 +41,14 @@ class Cost(NamedTuple):
     rss: float
 
 
-def run(command: list[str], stdin: bytes) -> Cost:
-    """Run a command to its end; its output is thrown away."""
-    start = time.perf_counter()
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    assert process.stdin is not None
-    process.stdin.write(stdin)
-    process.stdin.close()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    wall = time.perf_counter() - start
-    return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+def run(command: list[str]) -> Cost:
+    """Run a command to its end, its output into a pipe that nobody reads."""
+    launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, *command]
+    told = subprocess.run(launcher, capture_output=True, text=True, check=True).stdout.split()
+    wall, cpu, peak, code = map(float, told)
+    if code not in (0, 1, 3):
+        raise SystemExit(f"{' '.join(command)} ended with {code:g}")
+    return Cost(wall, cpu, peak / (1 << 20 if sys.platform == "darwin" else 1 << 10))
 
 
 def commands(target: str) -> dict[str, list[str]]:
@@ -56,7 +60,6 @@ def commands(target: str) -> dict[str, list[str]]:
         "klein-doctor --help": [*doctor, "--help"],
         "klein-doctor explain": [*doctor, "explain", "gpu-not-found"],
         "klein-doctor": [*doctor, "--python", target],
-        "its NVML child alone": [sys.executable, "-I", str(Path(child.__file__))],
         "import torch": [target, "-c", "import torch"],
         "torch.utils.collect_env": [target, "-m", "torch.utils.collect_env"],
     }
@@ -64,11 +67,10 @@ def commands(target: str) -> dict[str, list[str]]:
 
 def measure(target: str, runs: int) -> dict[str, list[Cost]]:
     """Interleaved runs, the first round uncounted."""
-    paths = json.dumps({"path": sys.path}).encode() + b"\n"
     costs: dict[str, list[Cost]] = {name: [] for name in commands(target)}
     for number in range(runs + 1):
         for name, command in commands(target).items():
-            cost = run(command, paths if "child" in name else b"")
+            cost = run(command)
             if number:
                 costs[name].append(cost)
     return costs
@@ -91,12 +93,13 @@ def machine(target: str) -> str:
 def table(costs: dict[str, list[Cost]]) -> str:
     """Markdown: a row per command, then the ratios."""
     lines = ["| command | wall s, median (range) | CPU s | peak RSS MiB |", "|---|---|---|---|"]
-    middle = {}
     for name, found in costs.items():
-        wall, cpu, rss = (statistics.median(values) for values in zip(*found, strict=True))
-        middle[name] = wall
-        low, high = min(c.wall for c in found), max(c.wall for c in found)
-        lines.append(f"| {name} | {wall:.3f} ({low:.3f} to {high:.3f}) | {cpu:.3f} | {rss:.1f} |")
+        wall, cpu, rss = (
+            f"{statistics.median(values):.{digits}f} "
+            f"({min(values):.{digits}f} to {max(values):.{digits}f})"
+            for values, digits in zip(zip(*found, strict=True), (3, 3, 1), strict=True)
+        )
+        lines.append(f"| {name} | {wall} | {cpu} | {rss} |")
     lines += ["", "| ratio of medians, run by run | median | bound |", "|---|---|---|"]
     for above, below, bound in (
         ("klein-doctor", "import torch", "0.20"),

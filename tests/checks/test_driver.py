@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import construct as c
 import pytest
-from judging import FAIL, PASS, SKIPPED, UNKNOWN, WARN, commands, verdict_of
+from judging import FAIL, PASS, RECIPE, SKIPPED, UNKNOWN, WARN, commands, judge_one, verdict_of
 
+from klein_doctor.engine import first_of, judge
 from klein_doctor.model import Facts, Gpu, Known, PciDisplay, Unknown
+from klein_doctor.registry import catalogue
 
 NOT_READ = Unknown("not read")
 
@@ -64,11 +66,6 @@ def test_a_driver_too_old_for_the_card_is_why_none_answers() -> None:
     assert verdict_of("driver-too-old", facts).verdict is FAIL
     found = verdict_of("gpu-not-found", facts)
     assert found.verdict is FAIL
-    from judging import RECIPE
-
-    from klein_doctor.engine import first_of, judge
-    from klein_doctor.registry import catalogue
-
     everything = judge(facts, RECIPE, catalogue())
     assert first_of(everything, catalogue()) == "driver-too-old:1"
     assert next(f for f in everything if f.check == "gpu-not-found").because == "driver-too-old:1"
@@ -154,3 +151,126 @@ def test_a_card_known_from_the_bus_alone_is_judged() -> None:
         kernel=Known(c.kernel(module="", displays=(PciDisplay("10de", "1b81", "", 0),)))
     )
     assert verdict_of("gpu-too-old", facts).verdict is FAIL
+
+
+# --- what is not known -----------------------------------------------------------------------
+
+
+def blank(name: str, facts: Facts, **fields: object) -> Facts:
+    """The facts with some fields of one of them unread."""
+    fact = getattr(facts, name)
+    assert isinstance(fact, Known)
+    return facts._replace(**{name: Known(fact.value._replace(**fields))})
+
+
+UNREAD_CARD = c.gpu(compute_capability=NOT_READ)
+
+
+@pytest.mark.parametrize(
+    ("facts", "verdict"),
+    [
+        (driven("580.95")._replace(torch=NOT_READ), UNKNOWN),
+        (blank("torch", driven("580.95"), cuda=NOT_READ), UNKNOWN),
+        (blank("torch", driven("580.95"), cuda=NOT_READ, present=False), PASS),
+        (driven("580.95", card=UNREAD_CARD), UNKNOWN),
+        (driven("580.95", None, card=UNREAD_CARD), UNKNOWN),
+        # What is known is enough to fail.
+        (driven("569.9")._replace(torch=NOT_READ), FAIL),
+        (driven("579.9", card=UNREAD_CARD), FAIL),
+        (driven("569.9")._replace(kernel=NOT_READ, system=NOT_READ), FAIL),
+    ],
+)
+def test_driver_too_old_and_unread_facts(facts: Facts, verdict: object) -> None:
+    found = judge_one("driver-too-old", facts)
+    assert found.verdict is verdict
+    if verdict is UNKNOWN:
+        assert str(found.reason).endswith("not read")
+
+
+@pytest.mark.parametrize(
+    ("driver", "cuda", "verdict"),
+    [
+        ("580.65.06", "13.0", PASS),
+        ("580.65.05", "13.0", UNKNOWN),
+        ("580.95.05", "12.4", PASS),
+        ("580.95.05", "13.2", UNKNOWN),
+        ("595.45.04", "13.2", PASS),
+        ("610.43.02", "13.9", UNKNOWN),
+        ("610.43.02", "14.0", UNKNOWN),
+        ("579.0", "13.2", FAIL),
+    ],
+)
+def test_a_driver_that_does_not_name_its_cuda(driver: str, cuda: str, verdict: object) -> None:
+    """The table of paired drivers tells, or nobody does."""
+    facts = blank("nvml", driven(driver, cuda), cuda=NOT_READ)
+    found = judge_one("driver-too-old", facts)
+    assert found.verdict is verdict
+    assert (found.reason == "not read") is (verdict is UNKNOWN)
+
+
+def test_a_cuda_newer_than_the_tables_is_no_fail() -> None:
+    ahead = judge_one("driver-too-old", driven("580.95.05", "14.0", (13, 0)))
+    assert ahead.verdict is UNKNOWN
+    assert f"tables of {RECIPE.as_of}" in str(ahead.reason) and "13.0" in str(ahead.reason)
+    assert judge_one("driver-too-old", driven("700.1", "14.0", (14, 0))).verdict is PASS
+    assert judge_one("driver-too-old", driven("580.95.05", "11.8", (13, 0))).verdict is PASS
+
+
+def test_a_card_newer_than_the_tables_has_no_driver_floor() -> None:
+    newer = c.gpu(compute_capability=Known((13, 0)))
+    assert judge_one("driver-too-old", driven("560.1", "12.6", (12, 6), newer)).verdict is PASS
+
+
+@pytest.mark.parametrize("driver", ["", "unknown", "R580"])
+def test_a_driver_without_a_number(driver: str) -> None:
+    assert judge_one("driver-too-old", driven(driver)).verdict is UNKNOWN
+
+
+@pytest.mark.parametrize("outcome", ["hung", "crashed", "error", "no-permission"])
+def test_halves_that_were_never_compared(outcome: str) -> None:
+    facts = c.machine()._replace(nvml=Known(c.silent(outcome, "boom")))
+    found = judge_one("driver-library-mismatch", facts)
+    assert found.verdict is UNKNOWN and "boom" in str(found.reason)
+    later = facts._replace(nvml=Known(c.nvml(driver="580.95.05")._replace(outcome=outcome)))
+    assert judge_one("driver-library-mismatch", later).verdict is PASS
+
+
+NODES = ("nvidia0", "nvidiactl")
+
+
+@pytest.mark.parametrize(
+    ("facts", "verdict"),
+    [
+        (c.machine()._replace(kernel=NOT_READ), UNKNOWN),
+        (c.machine()._replace(kernel=NOT_READ, system=NOT_READ), UNKNOWN),
+        (c.machine()._replace(system=NOT_READ), PASS),
+        (blank("kernel", c.machine(), nodes=NODES)._replace(system=NOT_READ), UNKNOWN),
+        (c.machine()._replace(kernel=NOT_READ, system=Known(c.system(os="windows"))), PASS),
+        (c.machine()._replace(kernel=NOT_READ, system=Known(c.system(wsl=2))), PASS),
+        (blank("nvml", c.machine(), stage="assumed")._replace(kernel=NOT_READ), PASS),
+    ],
+)
+def test_device_files_that_were_not_read(facts: Facts, verdict: object) -> None:
+    found = judge_one("driver-broken", facts)
+    assert found.verdict is verdict
+    assert (found.reason == "not read") is (verdict is UNKNOWN)
+
+
+def test_a_lost_card_that_may_not_be_the_chosen_one() -> None:
+    cards = (c.gpu(0), c.gpu(1, fault="GPU is lost"))
+    facts = c.machine()._replace(nvml=Known(c.nvml(*cards)))
+    assert judge_one("driver-broken", facts).verdict is PASS
+    found = judge_one("driver-broken", facts._replace(visible=NOT_READ))
+    assert (found.verdict, found.reason) == (UNKNOWN, "not read")
+    assert judge_one("driver-broken", c.machine()._replace(visible=NOT_READ)).verdict is PASS
+
+
+def test_repairs_of_the_driver_are_by_hand() -> None:
+    old = judge_one("driver-too-old", driven("569.1", "12.8", (12, 8)))
+    assert [(r.id, r.grade) for r in old.fixes] == [("update-driver", "manual")]
+    # One update serves the card and the builds that run at full speed.
+    assert "driver 580 or newer" in old.fixes[0].summary
+    gone = blank("kernel", c.machine(), nodes=NODES, modprobe=False)
+    found = judge_one("driver-broken", gone)
+    assert [r.grade for r in found.fixes] == ["manual"]
+    assert commands(found) == ["sudo modprobe nvidia_uvm"]

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import construct as c
 import pytest
-from judging import FAIL, PASS, SKIPPED, UNKNOWN, WARN, alone, commands, verdict_of
+from judging import FAIL, PASS, SKIPPED, UNKNOWN, WARN, alone, commands, judge_one, verdict_of
 
-from klein_doctor.model import GpuProcess, Known, MigInstance, PciDisplay, Private, Unknown, Visible
+from klein_doctor.model import (
+    Facts,
+    GpuProcess,
+    Known,
+    MigInstance,
+    PciDisplay,
+    Private,
+    Unknown,
+    Visible,
+)
 
 NOT_READ = Unknown("not read")
 LOST = c.silent("library-missing", "NVML Shared Library Not Found")
@@ -111,9 +120,11 @@ def with_capability(major: int, minor: int):  # type: ignore[no-untyped-def]
         ((5, 0), FAIL),
         ((6, 1), FAIL),
         ((7, 0), FAIL),
+        ((7, 4), FAIL),
         ((7, 5), WARN),
         ((8, 0), WARN),
         ((8, 6), WARN),
+        ((8, 8), WARN),
         ((8, 9), PASS),
         ((9, 0), PASS),
         ((12, 0), PASS),
@@ -145,7 +156,7 @@ def test_gpu_mode_blocks() -> None:
     busy = Known((GpuProcess(7, "train.py", Known(1)),))
     name = "gpu-mode-blocks"
     assert verdict_of(name, chosen()).verdict is PASS
-    assert verdict_of(name, chosen(compute_mode=NOT_READ)).verdict is PASS
+    assert verdict_of(name, chosen(compute_mode=c.NOT_SUPPORTED)).verdict is PASS
     assert verdict_of(name, chosen(compute_mode=Known("prohibited"))).verdict is FAIL
     exclusive = Known("exclusive-process")
     taken = verdict_of(name, chosen(compute_mode=exclusive, processes=busy))
@@ -168,3 +179,84 @@ def test_mig_slices() -> None:
 @pytest.mark.parametrize("name", ["gpu-hidden", "gpu-not-the-best", "gpu-mode-blocks"])
 def test_unknown_stays_unknown(name: str) -> None:
     assert alone(name, c.machine()._replace(visible=NOT_READ, nvml=NOT_READ)) is UNKNOWN
+
+
+@pytest.mark.parametrize("name", ["gpu-hidden", "gpu-not-the-best", "gpu-mode-blocks"])
+def test_the_reason_is_the_unread_facts_own(name: str) -> None:
+    for facts in (
+        c.machine()._replace(visible=NOT_READ),
+        c.machine()._replace(visible=NOT_READ, nvml=NOT_READ),
+    ):
+        found = judge_one(name, facts)
+        assert (found.verdict, found.reason) == (UNKNOWN, "not read")
+
+
+@pytest.mark.parametrize("field", ["compute_capability", "total_bytes"])
+def test_cards_that_do_not_tell_their_strength_are_not_ranked(field: str) -> None:
+    for blank in (0, 1):
+        cards = [c.gpu(0), c.weaker(1)]
+        cards[blank] = cards[blank]._replace(**{field: NOT_READ})
+        facts = two((0, 1), True, 0)._replace(nvml=Known(c.nvml(*cards)))
+        found = judge_one("gpu-not-the-best", facts)
+        assert (found.verdict, found.reason) == (UNKNOWN, f"GPU {blank}: not read")
+    assert judge_one("gpu-not-the-best", chosen(**{field: NOT_READ})).verdict is PASS
+
+
+def test_twins_are_equally_good() -> None:
+    facts = c.machine()._replace(
+        nvml=Known(c.nvml(c.gpu(0), c.gpu(1))),
+        visible=Known(Visible((1,), True, "", 1, "CUDA_VISIBLE_DEVICES", None)),
+    )
+    assert judge_one("gpu-not-the-best", facts).verdict is PASS
+
+
+def test_the_generation_of_an_unknown_choice() -> None:
+    facts = two((0, 1), True, 0)._replace(visible=NOT_READ)
+    found = judge_one("gpu-too-old", facts)
+    assert (found.verdict, found.reason) == (UNKNOWN, "not read")
+    twins = facts._replace(nvml=Known(c.nvml(c.gpu(0), c.gpu(1))))
+    assert judge_one("gpu-too-old", twins).verdict is PASS
+    # Hidden cards are judged by the strongest: it is the one to be unhidden.
+    assert judge_one("gpu-too-old", c._hidden()).verdict is PASS
+
+
+MIG = (MigInstance(plain("MIG-0"), Known(2 << 30)),)
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ({"compute_mode": NOT_READ}, UNKNOWN),
+        ({"mig_enabled": NOT_READ}, UNKNOWN),
+        ({"processes": NOT_READ}, PASS),
+        ({"compute_mode": Known("exclusive-process"), "processes": NOT_READ}, UNKNOWN),
+        ({"compute_mode": Known("exclusive-thread"), "processes": NOT_READ}, UNKNOWN),
+        ({"compute_mode": Known("prohibited"), "processes": NOT_READ}, FAIL),
+        ({"compute_mode": Known("prohibited"), "mig_enabled": NOT_READ}, FAIL),
+        ({"compute_mode": NOT_READ, "mig_enabled": Known(True)}, FAIL),
+        ({"compute_mode": NOT_READ, "mig_enabled": Known(True), "mig_instances": MIG}, UNKNOWN),
+        ({"mig_enabled": Known(False)}, PASS),
+    ],
+)
+def test_modes_that_are_not_known(changes: dict[str, object], verdict: object) -> None:
+    found = judge_one("gpu-mode-blocks", chosen(**changes))
+    assert found.verdict is verdict
+    assert (found.reason == "not read") is (verdict is UNKNOWN)
+
+
+def test_the_slice_that_was_named_is_the_one_judged() -> None:
+    large = MigInstance(plain("MIG-1"), Known(20 << 30))
+    facts = chosen(mig_enabled=Known(True), mig_instances=(*MIG, large))
+    assert judge_one("gpu-mode-blocks", facts).verdict is WARN
+    named = facts._replace(visible=Known(Visible((0,), True, "", 0, "--gpu", large)))
+    assert judge_one("gpu-mode-blocks", named).verdict is PASS
+
+
+def hidden_facts(facts: Facts) -> Facts:
+    return facts._replace(environment=NOT_READ, system=NOT_READ)
+
+
+def test_a_hidden_card_needs_neither_environment_nor_system() -> None:
+    found = judge_one("gpu-hidden", hidden_facts(c._hidden()))
+    assert found.verdict is FAIL and found.fixes[0].grade == "manual"
+    assert judge_one("gpu-hidden", hidden_facts(c.machine())).verdict is PASS

@@ -65,11 +65,12 @@ def test_records_and_files_that_disagree() -> None:
         ({"present": False}, "its files are not"),
         ({"distributions": ()}, "its record is not"),
         ({"distributions": (*mine, record)}, "twice"),
-        ({"version": NOT_READ}, "unreadable"),
     ):
         found = verdict_of("torch-broken", changed(healthy, **change))
         assert found.verdict is FAIL and word in found.title
         assert "--force-reinstall" in commands(found)[0]
+    unread = verdict_of("torch-broken", changed(healthy, version=NOT_READ))
+    assert (unread.verdict, unread.reason) == (UNKNOWN, "not read")
     editable = record._replace(editable=True)
     facts = changed(healthy, present=False, distributions=(editable,))
     assert alone("torch-broken", facts) is PASS
@@ -150,13 +151,14 @@ def test_archs_from_the_table_where_the_library_does_not_tell() -> None:
         ("2.6.0+cu126", (12, 0), FAIL),
         ("2.7.0+cu126", (12, 0), PASS),
         ("2.7.0a0+git1234", (12, 0), FAIL),
+        ("2.7.0a0+git1234", (9, 0), PASS),
         ("2.6.0+cu126", (8, 9), PASS),
         ("9.0.0+cu150", (12, 0), PASS),
         ("nonsense", (12, 0), UNKNOWN),
     ],
 )
 def test_torch_too_old(version: str, capability: tuple[int, int], verdict) -> None:  # type: ignore[no-untyped-def]
-    facts = on_card(c.machine(version), capability)
+    facts = on_card(c.machine(version, archs=c.CU126), capability)
     assert alone("torch-too-old", facts) is verdict
 
 

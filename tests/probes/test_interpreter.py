@@ -138,6 +138,78 @@ def test_conda_and_python_2(tmp_path: Path) -> None:
     assert isinstance(read(blank).version, Unknown)
 
 
+def test_an_environment_that_shares_puts_its_own_packages_first(tmp_path: Path) -> None:
+    """The environment, what its .pth files add, the user's packages, the base's: in this order."""
+    root, base = tmp_path / "env", tmp_path / "base"
+    python = program(root / "bin" / "python")
+    own, extra, user, shared = wanted = [
+        root / "lib" / "python3.12" / "site-packages",
+        tmp_path / "checkout",
+        tmp_path / "home" / ".local" / "lib" / "python3.12" / "site-packages",
+        base / "lib" / "python3.12" / "site-packages",
+    ]
+    for folder in wanted:
+        folder.mkdir(parents=True)
+    (own / "x.pth").write_text(f"{extra}\n")
+    text = f"home = {base / 'bin'}\nversion = 3.12.3\ninclude-system-site-packages = TRUE\n"
+    (root / "pyvenv.cfg").write_text(text)
+    found = read(python, HOME=str(tmp_path / "home"))
+    assert folders(found) == [str(folder) for folder in (own, extra, user, shared)]
+
+
+def test_a_shared_base_on_windows_has_no_bin_folder(tmp_path: Path) -> None:
+    python = program(tmp_path / "env" / "Scripts" / "python.exe")
+    own = tmp_path / "env" / "Lib" / "site-packages"
+    shared = tmp_path / "Python312" / "Lib" / "site-packages"
+    for folder in (own, shared):
+        folder.mkdir(parents=True)
+    text = f"home = {tmp_path / 'Python312'}\nversion = 3.12.3\n"
+    (tmp_path / "env" / "pyvenv.cfg").write_text(text + "include-system-site-packages = true\n")
+    assert folders(read(python, "win32")) == [str(own), str(shared)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("python313.zip\n.\n#import site\n", []),
+        ("python313.zip\n.\nimport site\n", ["Lib/site-packages"]),
+        ("Lib/site-packages\n.\n", ["Lib/site-packages"]),
+        ("../ComfyUI\n.\nimport site\n", ["../ComfyUI", "Lib/site-packages"]),
+        ("", []),
+    ],
+)
+def test_an_embedded_python_imports_only_from_what_it_lists(
+    tmp_path: Path, lines: str, expected: list[str]
+) -> None:
+    root = tmp_path / "python_embeded"
+    program(root / "python.exe")
+    (root / "python313._pth").write_text(lines)
+    (root / "Lib" / "site-packages").mkdir(parents=True)
+    (tmp_path / "ComfyUI").mkdir()
+    found = read(root / "python.exe", "win32", APPDATA=str(tmp_path))
+    assert [Path(f).resolve() for f in folders(found)] == [(root / e).resolve() for e in expected]
+
+
+def test_a_free_threaded_build_has_its_own_folder(tmp_path: Path) -> None:
+    python = program(tmp_path / "bin" / "python")
+    folder = tmp_path / "lib" / "python3.14t" / "site-packages"
+    folder.mkdir(parents=True)
+    (tmp_path / "pyvenv.cfg").write_text("home = /usr\nversion_info = 3.14.0.final.0\n")
+    found = read(python)
+    assert found.version == Known((3, 14, 0)) and folders(found) == [str(folder)]
+
+
+def test_garbled_settings_and_loops_of_links_are_survived(tmp_path: Path) -> None:
+    env = tmp_path / "env"
+    python = program(env / "bin" / "python")
+    for name in ("lib", "lib64", "Lib", "conda-meta"):
+        (env / name).symlink_to(env / name)
+    for text in (b"\xff\xfe\0\0", b"home =\nversion = x.y\n", b"home = \0\n", b"=" * 70000):
+        (env / "pyvenv.cfg").write_bytes(text)
+        found = read(python, HOME=str(env / "lib"))
+        assert isinstance(found.version, Unknown) and folders(found) == []
+
+
 def test_pth_files_add_folders_and_run_nothing(tmp_path: Path) -> None:
     env = tmp_path / "env"
     python = make_venv(env)
@@ -163,6 +235,18 @@ def test_pyenv_shims(tmp_path: Path) -> None:
     assert behind(shim, {"PYENV_VERSION": "3.12.1"}, project) == real
     assert behind(shim, {"PYENV_VERSION": "3.9.9"}, project) == shim
     assert behind(real, {}, project) == real
+
+
+def test_a_pyenv_version_may_be_abbreviated(tmp_path: Path) -> None:
+    root = tmp_path / ".pyenv"
+    shim = program(root / "shims" / "python")
+    reals = {v: program(root / "versions" / v / "bin" / "python")
+             for v in ("3.12.9", "3.12.10", "3.1.2", "comfy")}  # fmt: skip
+    for wanted, real in (("3.12", "3.12.10"), ("3.1", "3.1.2"), ("comfy", "comfy"),
+                         ("python-3.12.9", "3.12.9")):  # fmt: skip
+        assert behind(shim, {"PYENV_VERSION": wanted}, tmp_path) == reals[real]
+    for wanted in ("3", "3.13", "system", "..", "3.12.1"):
+        assert behind(shim, {"PYENV_VERSION": wanted}, tmp_path) == shim
 
 
 def test_the_target_and_why(tmp_path: Path) -> None:

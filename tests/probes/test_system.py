@@ -7,7 +7,17 @@ from pathlib import Path
 import construct as c
 import pytest
 
-from klein_doctor.model import KernelDriver, Known, MigInstance, Nvml, Private, Unknown, Visible
+from klein_doctor.codec import decode, encode
+from klein_doctor.model import (
+    Environment,
+    KernelDriver,
+    Known,
+    MigInstance,
+    Nvml,
+    Private,
+    Unknown,
+    Visible,
+)
 from klein_doctor.privacy import Redactor
 from klein_doctor.probes.outside import Outside
 from klein_doctor.probes.system import read_environment, read_kernel, read_system
@@ -43,6 +53,8 @@ def machine(root: Path, platform: str = "linux", files: dict[str, str] | None = 
         ({"/proc/1/cgroup": "12:cpu:/docker/0123\n"}, {}, "docker"),
         ({"/proc/1/cgroup": "0::/lxc/web\n"}, {}, "lxc"),
         ({"/proc/1/cgroup": "0::/init.scope\n"}, {"container": "systemd-nspawn"}, "systemd-nspawn"),
+        ({"/proc/1/cgroup": "0::/\n", "/run/systemd/container": "lxc\n"}, {}, "lxc"),
+        ({"/run/systemd/container": "wsl\n"}, {}, ""),
     ],
 )
 def test_containers(
@@ -124,13 +136,36 @@ def test_pci_bus_and_secure_boot(tmp_path: Path) -> None:
 
 
 def test_only_listed_variables_are_read(tmp_path: Path) -> None:
-    found = read_environment(machine(tmp_path, CUDA_VISIBLE_DEVICES="0,GPU-5a3c",
-                                     HF_TOKEN="hf_secret", CUDA_MODULE_LOADING="EAGER"))  # fmt: skip
+    env = {"CUDA_VISIBLE_DEVICES": "0,GPU-5a3c", "CUDA_MODULE_LOADING": "EAGER"}
+    found = read_environment(machine(tmp_path, HF_TOKEN="hf_secret", **env))
     assert found.cuda_visible_devices is not None
     assert found.cuda_visible_devices.real == "0,GPU-5a3c"
     assert found.cuda_visible_devices.public == "0,GPU-1"
     assert found.cuda_module_loading == "EAGER" and found.cuda_device_order is None
     assert "hf_secret" not in repr(found)
+
+
+def test_values_of_any_length_fit_into_a_report(tmp_path: Path) -> None:
+    names = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "NVIDIA_VISIBLE_DEVICES",
+             "NVIDIA_DRIVER_CAPABILITIES", "CUDA_MODULE_LOADING")  # fmt: skip
+    found = read_environment(machine(tmp_path, **dict.fromkeys(names, "x" * 100_000)))
+    assert decode(Environment, encode(found, "public")) == decode(
+        Environment, encode(found, "local")
+    )
+
+
+def test_a_bus_of_loops_and_rubbish_is_survived(tmp_path: Path) -> None:
+    card = tmp_path / "sys/bus/pci/devices/0000:01:00.0"
+    (card / "resource").mkdir(parents=True)
+    (card / "driver").symlink_to(card / "driver")
+    (card / "class").write_bytes(b"0x030200\xff")
+    (card / "vendor").symlink_to(card / "vendor")
+    (tmp_path / "proc/driver/nvidia/version").mkdir(parents=True)
+    (tmp_path / "dev").write_text("")
+    (tmp_path / "sys/firmware/efi/efivars/SecureBoot-1").mkdir(parents=True)
+    found = kernel(tmp_path)
+    assert found.module == "" and found.nodes == () and not found.secure_boot
+    assert [(d.vendor, d.bar_bytes) for d in found.displays] == [("", 0)]
 
 
 # --- what CUDA would see ---------------------------------------------------------------------

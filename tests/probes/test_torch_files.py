@@ -84,6 +84,51 @@ def test_unreadable_version_files(env: Env, source: str) -> None:
     assert found.present and isinstance(found.version, Unknown) and isinstance(found.cuda, Unknown)
 
 
+@pytest.mark.parametrize(
+    ("written", "cuda"),
+    [
+        ("None", Known(None)),
+        ("'13.0'", Known("13.0")),
+        ("'12.8.1'", Known("12.8")),
+        ("13.0", None),
+        ("'thirteen'", None),
+        ("''", None),
+        ("True", None),
+        ("'9' * 9", Known(None)),
+    ],
+)
+def test_a_garbled_cuda_line_is_no_cpu_build(
+    env: Env, written: str, cuda: Known[str | None] | None
+) -> None:
+    machine, python, site = env
+    package = put_package(site, "torch", "0", None)
+    source = f"__version__ = '2.6.0+cpu'\npattern = '\\d'\ncuda = {written}\n"
+    (package / "version.py").write_text(source)
+    found = read_package(machine, python, "torch")
+    assert found.version == Known("2.6.0+cpu")
+    assert found.cuda == cuda or (cuda is None and isinstance(found.cuda, Unknown))
+
+
+def test_a_huge_version_file_is_not_read_whole(env: Env) -> None:
+    machine, python, site = env
+    package = put_package(site, "torch", "0", None, record=False)
+    (package / "version.py").write_text("__version__ = '2.6.0'\n#" + "x" * (4 << 20))
+    assert read_package(machine, python, "torch").version == Known("2.6.0")
+
+
+def test_nothing_is_imported(env: Env, tmp_path: Path) -> None:
+    machine, python, site = env
+    marker = tmp_path / "imported"
+    bomb = f"open({str(marker)!r}, 'w').close(); raise SystemExit(9)\n"
+    for name in ("torch", "torchvision", "torchaudio"):
+        package = put_package(site, name, "2.6.0", "12.6", bomb)
+        with (package / "version.py").open("a") as stream:
+            stream.write(bomb)
+        assert read_package(machine, python, name).version == Known("2.6.0")
+    read_torch_binary(machine, python, read_package(machine, python, "torch"))
+    assert not marker.exists() and "torchaudio" not in sys.modules
+
+
 def test_tags() -> None:
     assert cuda_of_tag("cu130") == Known("13.0") and cuda_of_tag("cu118") == Known("11.8")
     assert cuda_of_tag("cpu") == Known(None)
@@ -125,6 +170,9 @@ def test_conda_egg_info_and_editable_records(env: Env, tmp_path: Path) -> None:
     folder = put_record(site, "torchvision", "0.20.0")
     (folder / "direct_url.json").write_text('{"dir_info": {"editable": true}, "url": "file:///x"}')
     assert read_package(machine, python, "torchvision").distributions[0].editable
+    for text in ('{"dir_info": {"editable": false}, "url": "file:///true"}', "[]", "{", "[" * 9999):
+        (folder / "direct_url.json").write_text(text)
+        assert not read_package(machine, python, "torchvision").distributions[0].editable
 
 
 def test_libraries_against_their_record(env: Env) -> None:
@@ -139,6 +187,7 @@ def test_libraries_against_their_record(env: Env) -> None:
         "torch/lib/libtorch_cpu.so,sha256=aa,500\r\n"
         "torch/lib/libgone.so.12,sha256=aa,7\n"
         "torch/lib/notes.txt,sha256=aa,9\n"
+        f"torch/lib/libgarbled.so,sha256=aa,{'9' * 6000}\n"
         "torch/_C.cpython-311-x86_64-linux-gnu.so,sha256=aa,1\n"
     )
     put_record(site, "torch", "2.14.1+cu130", lines)
@@ -198,6 +247,13 @@ def test_cuda_libraries_that_cannot_be_found(env: Env, tmp_path: Path) -> None:
                     "-Wl,-rpath,$ORIGIN/../../nvidia/cu13/lib", str(stub))  # fmt: skip
     torch = read_package(machine, python, "torch")
     assert read_torch_binary(machine, python, torch).unresolved == ("libcublas.so.13",)
+    cache = machine.at("/etc/ld.so.cache")
+    cache.parent.mkdir(parents=True)
+    cache.write_bytes(b"ld.so-1.7.0\0libcublas.so.130\0/opt/libcublas.so.130\0")
+    assert read_torch_binary(machine, python, torch).unresolved == ("libcublas.so.13",)
+    cache.write_bytes(b"ld.so-1.7.0\0libcublas.so.13\0/opt/libcublas.so.13\0")
+    assert read_torch_binary(machine, python, torch).unresolved == ()
+    cache.unlink()
     place = site / "nvidia" / "cu13" / "lib"
     place.mkdir(parents=True)
     (place / "libcublas.so.13").write_bytes(b"")
