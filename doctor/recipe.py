@@ -277,7 +277,7 @@ def _rows(kind: type[Row], data: dict[str, Any], table: str) -> tuple[Row, ...]:
         except (TypeError, AttributeError) as error:
             raise RecipeError(f"{where} row {number}: {error}") from error
         for key, annotation in kind.__annotations__.items():
-            wanted = getattr(annotation, "__forward_arg__", annotation)
+            wanted = str(getattr(annotation, "__forward_arg__", annotation))
             if type(getattr(rows[-1], key)) is not _TYPES.get(wanted, tuple):
                 raise RecipeError(f"{where} row {number}: {key} is not {wanted}")
     return tuple(rows)
