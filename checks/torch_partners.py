@@ -52,6 +52,10 @@ def torch_trio_mismatch(facts: Facts, recipe: Recipe) -> Outcome:
         return unknown("Whether torch and its partners match is not known", doubts[0])
     if not seen:
         return passed("torch stands alone")
+    number = release(torch.version.value)
+    if number is None or recipe.trio(str(number)) is None:
+        return passed(f"torch {torch.version.value} is not in the tables of {recipe.as_of}; "
+                      f"nothing speaks against {' and '.join(seen)}")  # fmt: skip
     verb = "belongs" if len(seen) == 1 else "belong"
     return passed(f"{' and '.join(seen)} {verb} to torch {torch.version.value}")
 
