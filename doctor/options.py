@@ -34,8 +34,8 @@ def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     top = _Parser(
         prog="klein-doctor",
-        description="Says whether this machine's card, driver and PyTorch can run FLUX.2 [klein] "
-        "4B, why not, and what to do. It reads; it changes nothing.",
+        description="Says whether this machine's card, driver and PyTorch can run\n"
+        "FLUX.2 [klein] 4B, why not, and what to do. It reads; it changes nothing.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

@@ -106,7 +106,9 @@ def install_torch(
     names = " and ".join(package.partition("==")[0] for package in choice.packages)
     torch = choice.packages[0].partition("==")[2]
     summary = f"replace {names} together, with the build {torch}"
-    if isinstance(facts.torch, Known) and _from_conda(facts.torch.value):
+    if isinstance(facts.torch, Known) and not facts.torch.value.present:
+        summary = f"if this is the right Python, install {names} together, the build {torch}"
+    elif isinstance(facts.torch, Known) and _from_conda(facts.torch.value):
         summary += "; the present one came from conda: remove it there first"
     command = pip_install(facts.interpreter.value, choice, again)
     return (Repair("install-torch", "packages", "ask", summary, (command,)),)
