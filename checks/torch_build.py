@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from packaging.version import Version
-
 from klein_doctor.card import Card, card
 from klein_doctor.model import (
     Evidence,
@@ -19,25 +17,22 @@ from klein_doctor.model import (
     Verdict,
 )
 from klein_doctor.outcomes import (
-    NO_VERSION,
-    branch,
-    driver_of,
     install_torch,
     passed,
     release,
     unknown,
     without_card,
 )
-from klein_doctor.recipe import Recipe, pair
+from klein_doctor.recipe import Recipe
 from klein_doctor.registry import check
 from klein_doctor.wheels import runs
 
 
-def _place(facts: Facts) -> Private | None:
+def place(facts: Facts) -> Private | None:
     return facts.interpreter.value.prefix if isinstance(facts.interpreter, Known) else None
 
 
-def _repairs(facts: Facts, recipe: Recipe, *, again: bool = False) -> tuple[Repair, ...]:
+def repairs(facts: Facts, recipe: Recipe, *, again: bool = False) -> tuple[Repair, ...]:
     found = card(facts)
     if isinstance(found, Unknown):
         return (
@@ -58,7 +53,7 @@ def _repairs(facts: Facts, recipe: Recipe, *, again: bool = False) -> tuple[Repa
     title="PyTorch is installed in the target",
     harm=Harm.STOPS,
     requires=("python-broken",),
-    follows=("python-too-old",),
+    follows=("python-too-old", "comfyui-missing"),
     reads="The folders the target imports packages from (site-packages), without starting it.",
     why="PyTorch (the package torch) runs the model. It must be in the very environment that "
     "starts ComfyUI or your script; an installation elsewhere does not count.",
@@ -76,8 +71,8 @@ def torch_missing(facts: Facts, recipe: Recipe) -> Outcome:
         "PyTorch is not installed in the Python that was looked at",
         "None of its package folders holds torch. ComfyUI often runs from another Python, its "
         "venv or python_embeded; an installation there is not seen from here.",
-        subject=_place(facts),
-        fixes=(_NAME_PYTHON, *_repairs(facts, recipe)),
+        subject=place(facts),
+        fixes=(_NAME_PYTHON, *repairs(facts, recipe)),
     )
 
 
@@ -125,7 +120,7 @@ def torch_broken(facts: Facts, recipe: Recipe) -> Outcome:
         detail,
         subject=torch.location,
         evidence=_damage(facts),
-        fixes=_repairs(facts, recipe, again=True),
+        fixes=repairs(facts, recipe, again=True),
     )
 
 
@@ -218,9 +213,9 @@ def torch_cpu_only(facts: Facts, recipe: Recipe) -> Outcome:
         f"This PyTorch cannot use your {found.value.name}: it was built for {other}",
         f"{_described(torch)} has no CUDA code at all, so the card stays idle and ComfyUI stops "
         "with 'Torch not compiled with CUDA enabled'.",
-        subject=_place(facts),
+        subject=place(facts),
         evidence={"version": _described(torch)},
-        fixes=_repairs(facts, recipe),
+        fixes=repairs(facts, recipe),
     )
 
 
@@ -268,15 +263,15 @@ def torch_lacks_arch(facts: Facts, recipe: Recipe) -> Outcome:
         f"This PyTorch cannot use your {found.value.name}",
         f"{_described(torch)} has code for {_span(archs)}; the card needs {needed}, "
         f"{_generation(recipe, found.value)}.",
-        subject=_place(facts),
+        subject=place(facts),
         evidence=evidence,
-        fixes=_repairs(facts, recipe),
+        fixes=repairs(facts, recipe),
     )
 
 
 def _archs(facts: Facts, torch: Package, recipe: Recipe) -> tuple[tuple[str, ...] | None, str]:
     """The architectures and where they were read; or None and why they are not known."""
-    read = _read_archs(facts)
+    read = read_archs(facts)
     if isinstance(read, Known):
         return read.value, "libtorch_python"
     reason = read.reason
@@ -294,7 +289,7 @@ def _archs(facts: Facts, torch: Package, recipe: Recipe) -> tuple[tuple[str, ...
     return None, reason
 
 
-def _read_archs(facts: Facts) -> Fact[tuple[str, ...]]:
+def read_archs(facts: Facts) -> Fact[tuple[str, ...]]:
     if isinstance(facts.torch_binary, Unknown):
         return facts.torch_binary
     return facts.torch_binary.value.archs
@@ -308,91 +303,3 @@ def _generation(recipe: Recipe, found: Card) -> str:
     generation = recipe.generation(found.capability)
     name = generation.name if generation else "this generation"
     return f"NVIDIA's name for code that runs on {name}"
-
-
-@check(
-    "torch-too-old",
-    family="torch",
-    title="PyTorch is recent enough for this card",
-    harm=Harm.STOPS,
-    requires=("torch-missing",),
-    follows=("torch-lacks-arch", "torch-cpu-only", "torch-broken"),
-    reads="The version in torch/version.py and the table of first versions per generation.",
-    why="Before torch 2.7 no build at all carries code for RTX 50 cards, whatever its CUDA tag.",
-    by_hand="Install torch and torchvision together in a version from the table on "
-    "https://pytorch.org/get-started/previous-versions.",
-)
-def torch_too_old(facts: Facts, recipe: Recipe) -> Outcome:
-    if isinstance(facts.torch, Unknown):
-        return unknown("Whether PyTorch is recent enough is not known", facts.torch)
-    version = facts.torch.value.version
-    if isinstance(version, Unknown):
-        return unknown("Whether PyTorch is recent enough is not known", version)
-    mine = release(version.value)
-    if mine is None:
-        return unknown(
-            "Whether PyTorch is recent enough is not known",
-            f"{version.value[:40]!r} is not a version",
-        )
-    found = card(facts)
-    if isinstance(found, Unknown):
-        return without_card("Whether PyTorch is recent enough is not known", facts, found)
-    archs, capability = _read_archs(facts), found.value.capability
-    if isinstance(archs, Known) and runs(archs.value, capability):
-        return passed(f"torch {version.value} is recent enough")  # a preview may be, before others
-    for row in recipe.torch_floors:
-        if capability >= pair(row.min_capability) and mine < Version(row.torch):
-            return Outcome(
-                Verdict.FAIL,
-                f"torch {version.value} is older than the {found.value.name}",
-                f"The first PyTorch with code for this card is {row.torch}.",
-                subject=_place(facts),
-                evidence={"version": version.value, "needed": row.torch},
-                fixes=_repairs(facts, recipe),
-            )
-    return passed(f"torch {version.value} is recent enough")
-
-
-@check(
-    "torch-cuda-below-13",
-    family="torch",
-    title="PyTorch's CUDA lets ComfyUI run at full speed",
-    harm=Harm.SLOW,
-    requires=("torch-missing",),
-    follows=("torch-lacks-arch", "torch-too-old", "torch-cpu-only", "driver-too-old"),
-    reads="The CUDA release in torch/version.py, the card and the driver.",
-    why="ComfyUI switches its own CUDA kernels for 8-bit weights off when PyTorch was built for "
-    "a CUDA below 13. It runs, but slower.",
-    by_hand="If you want the speed, install a +cu130 build of torch and torchvision together; a "
-    "working setup may as well stay as it is.",
-)
-def torch_cuda_below_13(facts: Facts, recipe: Recipe) -> Outcome:
-    if isinstance(facts.torch, Unknown):
-        return unknown("PyTorch's CUDA release is not known", facts.torch)
-    cuda = facts.torch.value.cuda
-    if isinstance(cuda, Unknown):
-        return unknown("PyTorch's CUDA release is not known", cuda)
-    if cuda.value is None:
-        return Outcome(Verdict.SKIPPED, "A build without CUDA", because="torch-cpu-only:1")
-    fast = recipe.fast_cuda
-    if pair(cuda.value) >= pair(fast.cuda):
-        return passed(f"CUDA {cuda.value}: ComfyUI keeps its own kernels on", cuda=cuda.value)
-    found = card(facts)
-    if isinstance(found, Unknown):
-        return without_card("Whether a newer CUDA would help is not known", facts, found)
-    if found.value.capability < pair(fast.min_capability):
-        return passed(f"CUDA {cuda.value}, the newest line for this card")
-    driver = branch(driver_of(facts))
-    if not driver:
-        return without_card("Whether a newer CUDA would help is not known", facts, NO_VERSION)
-    if driver < fast.min_driver:
-        return passed(f"CUDA {cuda.value}, which fits this driver", cuda=cuda.value)
-    return Outcome(
-        Verdict.WARN,
-        "ComfyUI leaves its fast kernels off with this PyTorch",
-        f"torch was built for CUDA {cuda.value}; ComfyUI uses its own CUDA kernels from CUDA "
-        f"{fast.cuda} on. It works all the same, only slower.",
-        subject=_place(facts),
-        evidence={"cuda": cuda.value},
-        fixes=_repairs(facts, recipe),
-    )

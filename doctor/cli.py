@@ -88,11 +88,11 @@ def _reader_may_leave() -> Iterator[None]:
 def _report(options: argparse.Namespace, meanwhile: Callable[[], None]) -> Report:
     from klein_doctor import diagnose
     from klein_doctor.engine import Choice
+    from klein_doctor.target import Wish
 
+    wish = Wish(options.python, options.comfyui, options.gpu, options.assume, options.route)
     request = diagnose.Request(
-        python=options.python,
-        gpu=options.gpu,
-        assume=options.assume,
+        wish=wish,
         choice=Choice(options.select, options.ignore),
         strict=options.strict,
     )

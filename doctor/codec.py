@@ -114,6 +114,8 @@ def _decode_named(kind: Any, data: Any, where: str) -> Any:
             values[name] = _decode(hints[name], data[name], f"{where}.{name}")
         elif Unknown in typing.get_args(hints[name]):
             values[name] = Unknown("not in this report")
+        elif name in kind._field_defaults:
+            values[name] = kind._field_defaults[name]
         else:
             raise DecodeError(f"{where}.{name} is missing")
     return kind(**values)

@@ -11,15 +11,14 @@ from klein_doctor import recipe as recipes
 from klein_doctor.engine import Choice, exit_code, first_of, judge
 from klein_doctor.model import Facts, Report, Target
 from klein_doctor.registry import catalogue
+from klein_doctor.target import Wish
 
 
 @dataclass(frozen=True)
 class Request:
     """What the command line asks of a diagnosis."""
 
-    python: str = ""
-    gpu: str = ""
-    assume: str = ""
+    wish: Wish = field(default_factory=Wish)
     choice: Choice = field(default_factory=Choice)
     strict: bool = False
 
@@ -34,19 +33,21 @@ def diagnose(request: Request, meanwhile: Callable[[], None] = lambda: None) -> 
     from klein_doctor.probes import assume
     from klein_doctor.probes.outside import Outside
 
-    assumption = assume.parse(request.assume) if request.assume else None
+    wish = request.wish
+    assumption = assume.parse(wish.assume) if wish.assume else None
     outside = Outside.real()
-    chosen = target.resolve(outside, request.python, request.gpu, request.assume)
-    running = snapshot.Snapshot(outside, chosen, ask_driver=assumption is None)
-    # While the probes wait for the driver and the disk, get ready for what comes after them.
+    running = snapshot.Snapshot(outside, ask_driver=assumption is None)
+    aim = target.resolve(outside, wish)
     recipe = recipes.load()
+    running.aim(aim, frozenset(recipe.watched()))
+    # While the probes wait for the driver and the disk, get ready for what comes after them.
     catalogue()
     meanwhile()
     facts = running.facts()
     if assumption is not None:
         facts = assume.apply(facts, assumption, recipe)
     now = datetime.datetime.now(datetime.timezone.utc)
-    return build(facts, chosen, now.strftime("%Y-%m-%dT%H:%M:%SZ"), recipe, request)
+    return build(facts, aim.target, now.strftime("%Y-%m-%dT%H:%M:%SZ"), recipe, request)
 
 
 def again(source: str, request: Request, note: Callable[[str], None]) -> Report:
@@ -61,6 +62,8 @@ def again(source: str, request: Request, note: Callable[[str], None]) -> Report:
     if not found.intact:
         note("this report was changed after it was made (its seal does not fit)")
     recipe = recipes.load()
+    if request.wish.route != "auto":  # the same machine, judged for another way of running it
+        found = found.routed(request.wish.route)
     return build(found.facts, found.target, found.created, recipe, request, replayed=True)
 
 
@@ -74,6 +77,9 @@ def build(
     replayed: bool = False,
 ) -> Report:
     """Judge facts, wherever they come from; created is ``YYYY-MM-DDThh:mm:ssZ``."""
+    from klein_doctor.plans import plan_line, recommend
+    from klein_doctor.routes import route_of
+
     checks = catalogue()
     findings = judge(facts, recipe, checks, request.choice)
     return Report(
@@ -87,6 +93,8 @@ def build(
         first=first_of(findings, checks),
         exit_code=exit_code(findings, strict=request.strict),
         replayed=replayed,
+        route=route_of(facts, recipe),
+        plan=plan_line(recommend(facts, recipe), recipe),
     )
 
 

@@ -104,7 +104,7 @@ def _outcomes(check: Check, facts: Facts, recipe: Recipe) -> Sequence[Outcome]:
                 reason=f"{result.kind} at {result.detail}",
             )
         ]
-    return [result] if isinstance(result, Outcome) else list(result)
+    return [result] if isinstance(result, Outcome) else list(result)  # none: it does not apply
 
 
 def _finding(

@@ -19,8 +19,9 @@ def explain(name: str, stream: TextIO) -> None:
     """
     checks = catalogue()
     if not name:
+        width = max(map(len, checks)) + 2
         for check in checks.values():
-            stream.write(f"{check.name:<26}{check.title}\n")
+            stream.write(f"{check.name:<{width}}{check.title}\n")
         return
     stream.write(_page(find(name, checks), checks))
 

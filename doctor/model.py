@@ -2,59 +2,31 @@
 
 Everything here is frozen and typed, holds data only, and imports nothing of the rest. Most are
 NamedTuples: defining one costs a sixth of a dataclass, and every start of the doctor pays for all.
-A fact is ``Known(value)`` or ``Unknown(reason)``; it is never None for "could not tell".
 """
 
 from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from typing import Any, Generic, NamedTuple, TypeVar, Union
+from typing import Any, NamedTuple, Union
 
 from klein_doctor.exits import Exit
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Known(Generic[T]):
-    """A fact that was read."""
-
-    value: T
-
-
-@dataclass(frozen=True)
-class Unknown:
-    """A fact that could not be read, and why, in words a user understands."""
-
-    reason: str
-
-
-Fact = Union[Known[T], Unknown]
-
-
-def known(fact: Known[T] | Unknown | None, default: Any = None) -> Any:
-    """The value of a fact that was read, else the default: for showing, never for judging."""
-    return fact.value if isinstance(fact, Known) else default
-
-
-@dataclass(frozen=True)
-class Private:
-    """A text that may identify somebody, with the forms it may be shown in.
-
-    real: as read; for acting on this machine only.
-    local: as shown on the owner's own screen (home as ``~``).
-    public: as shown in anything made to be pasted elsewhere.
-    """
-
-    real: str
-    local: str
-    public: str
-
-    @staticmethod
-    def plain(text: str) -> Private:
-        """A text that identifies nobody."""
-        return Private(text, text, text)
+from klein_doctor.installation import (
+    ComfyUI,
+    Disk,
+    Memory,
+    Packages,
+    Secret,
+    Server,
+    Setting,
+    Surroundings,
+)
+from klein_doctor.installation import Search as Search
+from klein_doctor.values import Fact as Fact
+from klein_doctor.values import Known as Known
+from klein_doctor.values import Private as Private
+from klein_doctor.values import Unknown as Unknown
+from klein_doctor.values import known as known
 
 
 class Verdict(str, enum.Enum):
@@ -279,7 +251,11 @@ class Fault(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """A frozen snapshot of one machine, in the order in which probes are declared."""
+    """A frozen snapshot of one machine, in the order in which probes are declared.
+
+    route: as asked for, ``auto``, ``comfyui`` or ``diffusers``; what auto means here is judged.
+    comfyui: the chosen installation, None where none was found or none is wanted.
+    """
 
     system: Fact[System]
     environment: Fact[Environment]
@@ -292,6 +268,16 @@ class Facts(NamedTuple):
     torchvision: Fact[Package]
     torchaudio: Fact[Package]
     faults: Fact[tuple[Fault, ...]]
+    route: Fact[str]
+    search: Fact[Search]
+    comfyui: Fact[ComfyUI | None]
+    servers: Fact[tuple[Server, ...]]
+    packages: Fact[Packages]
+    surroundings: Fact[Surroundings]
+    memory: Fact[Memory]
+    disks: Fact[tuple[Disk, ...]]
+    settings: Fact[tuple[Setting, ...]]
+    secrets: Fact[tuple[Secret, ...]]
 
 
 # --- target ----------------------------------------------------------------------------------
@@ -300,14 +286,20 @@ class Facts(NamedTuple):
 class Target(NamedTuple):
     """What is judged, resolved once and passed everywhere.
 
-    python_from: ``--python``, ``VIRTUAL_ENV``, ``CONDA_PREFIX`` or ``doctor`` (last resort).
+    python_from: ``--python``, ``server`` (the process that runs ComfyUI), ``comfyui`` (the
+    installation's own), ``VIRTUAL_ENV``, ``CONDA_PREFIX`` or ``doctor`` (last resort).
     gpu: the selector as given, "" when none was. assumed: the ``--assume`` text, "" when none.
+    comfyui: the folder of the chosen ComfyUI, "" when there is none; comfyui_from: as
+    Install.found_by. route: as asked for.
     """
 
     python: Private
     python_from: str
     gpu: Private
     assumed: str
+    comfyui: Private = Private("", "", "")
+    comfyui_from: str = ""
+    route: str = "auto"
 
 
 # --- findings --------------------------------------------------------------------------------
@@ -362,7 +354,10 @@ class Finding(NamedTuple):
 
 
 class Report(NamedTuple):
-    """Everything a renderer needs, and nothing else."""
+    """Everything a renderer needs, and nothing else.
+
+    route: ``comfyui`` or ``diffusers``. plan: the way of running the model that fits, in one line.
+    """
 
     created: str
     version: str
@@ -374,3 +369,5 @@ class Report(NamedTuple):
     first: str | None
     exit_code: Exit
     replayed: bool = False
+    route: str = "comfyui"
+    plan: str = ""

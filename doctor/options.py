@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from klein_doctor import __version__
 from klein_doctor.exits import UsageError
 
+ROUTES = ("auto", "comfyui", "diffusers")
 FORMATS = ("text", "brief", "json", "markdown")
 COLORS = ("auto", "always", "never")
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 # What says which machine is judged; a report (--from) says it instead.
-_MACHINE = ("python", "gpu", "assume")
+_MACHINE = ("python", "comfyui", "gpu", "assume")
 
 _EPILOG = """\
 exit codes: 0 healthy (warnings allowed), 1 problems, 2 wrong usage, 3 undecided,
@@ -34,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     top = _Parser(
         prog="klein-doctor",
-        description="Says whether this machine's card, driver and PyTorch can run\n"
+        description="Says whether this machine, its ComfyUI and its PyTorch can run\n"
         "FLUX.2 [klein] 4B, why not, and what to do. It reads; it changes nothing.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -47,7 +48,19 @@ def parser() -> argparse.ArgumentParser:
         metavar="EXE",
         default="",
         help="the Python that runs the model, or its environment's folder "
-        "(default: the active environment, else the doctor's own)",
+        "(default: ComfyUI's, else the active environment's, else the doctor's own)",
+    )
+    target.add_argument(
+        "--comfyui",
+        metavar="DIR",
+        default="",
+        help="the ComfyUI to judge (default: the one that runs, else the one used last)",
+    )
+    target.add_argument(
+        "--route",
+        choices=ROUTES,
+        default="auto",
+        help="comfyui, diffusers, or auto (default): ComfyUI where there is one",
     )
     target.add_argument(
         "--gpu",
@@ -139,12 +152,12 @@ def parse(argv: list[str], env: Mapping[str, str]) -> argparse.Namespace:
             found.twins[option] = variable
     found.select = _split(found.select)
     found.ignore = _split(found.ignore)
-    if found.source and (found.python or found.gpu or found.assume):
+    if found.source and any(getattr(found, name) for name in _MACHINE):
         told = [
             found.twins[f"--{name}"] for name in ("from", *_MACHINE) if f"--{name}" in found.twins
         ]
         raise UsageError(
-            "--from judges a report; --python, --gpu and --assume do not go with it"
+            "--from judges a report; --python, --comfyui, --gpu and --assume do not go with it"
             + (f" ({' and '.join(told)} are set)" if told else "")
         )
     return found

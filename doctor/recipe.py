@@ -6,28 +6,20 @@ on which it was true. A row that does not fit its type is an error at start-up, 
 
 from __future__ import annotations
 
-import sys
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 from packaging.version import Version
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:  # pragma: no cover - the other branch is the one covered on newer Pythons
-    import tomli as tomllib
+from klein_doctor.recipe_comfyui import ComfyRules, load_comfyui
+from klein_doctor.recipe_memory import MemoryRules, load_memory
+from klein_doctor.recipe_stack import StackRules, load_stack
+from klein_doctor.rows import RECIPES, read, rows
+from klein_doctor.rows import RecipeError as RecipeError
+from klein_doctor.rows import pair as pair
 
 Capability = tuple[int, int]
-Row = TypeVar("Row")
-
-RECIPES = Path(__file__).parent / "recipes"
-_FILE = "/file"  # where a table that was read keeps the name of its file
-_TYPES = {"str": str, "int": int, "bool": bool}
-
-
-class RecipeError(ValueError):
-    """A recipe file does not have the shape its rows promise."""
 
 
 class Generation(NamedTuple):
@@ -136,6 +128,15 @@ class TorchFloor(NamedTuple):
     as_of: str
 
 
+class ComfyTorch(NamedTuple):
+    """From this ComfyUI on, the oldest torch it says it supports."""
+
+    comfyui: str
+    torch: str
+    source: str
+    as_of: str
+
+
 class FastCuda(NamedTuple):
     """The CUDA release from which ComfyUI keeps its own kernels on, and who can have it."""
 
@@ -180,8 +181,12 @@ class Recipe(NamedTuple):
     audio_floors: tuple[PartnerFloor, ...]
     installs: tuple[Install, ...]
     torch_floors: tuple[TorchFloor, ...]
+    comfyui_torch: tuple[ComfyTorch, ...]
     fast_cuda: FastCuda
     python_floor: PythonFloor
+    comfyui: ComfyRules
+    memory: MemoryRules
+    stack: StackRules
 
     def generation(self, capability: Capability) -> Generation | None:
         """The generation a capability belongs to; None if it is newer or older than the table."""
@@ -202,15 +207,13 @@ class Recipe(NamedTuple):
         """The partners of a torch version (without its local tag); None if it is not listed."""
         return next((row for row in self.trios if row.torch == torch), None)
 
+    def watched(self) -> tuple[str, ...]:
+        """The packages whose versions matter, by normalised name."""
+        return self.stack.watched
+
     def newest_torch(self) -> str:
         """The newest torch in the tables."""
         return max((row.torch for row in self.trios), key=Version)
-
-
-def pair(text: str) -> tuple[int, int]:
-    """``"12.0"`` as ``(12, 0)``."""
-    major, _, minor = text.partition(".")
-    return int(major), int(minor or 0)
 
 
 def load(folder: Path = RECIPES) -> Recipe:
@@ -219,29 +222,33 @@ def load(folder: Path = RECIPES) -> Recipe:
     Raises:
         RecipeError: naming the file and row that is not what it should be.
     """
-    driver, torch = _read(folder / "driver.toml"), _read(folder / "torch.toml")
+    driver, torch = read(folder / "driver.toml"), read(folder / "torch.toml")
     return Recipe(
         as_of=min(str(driver.get("as_of", "")), str(torch.get("as_of", ""))),
-        generations=_rows(Generation, driver, "generation"),
-        capability_floor=_rows(CapabilityFloor, driver, "capability_floor")[0],
-        cuda_floors=_rows(CudaFloor, driver, "cuda_floor"),
-        cuda_paired=_rows(CudaPaired, driver, "cuda_paired"),
-        memory_floors=_rows(MemoryFloor, driver, "memory_floor"),
-        wheels=_rows(Wheel, torch, "wheel"),
-        trios=_rows(Trio, torch, "trio"),
-        vision_floors=_rows(PartnerFloor, torch, "vision_floor"),
-        audio_floors=_rows(PartnerFloor, torch, "audio_floor"),
-        installs=_rows(Install, torch, "install"),
-        torch_floors=_rows(TorchFloor, torch, "torch_floor"),
-        fast_cuda=_rows(FastCuda, torch, "fast_cuda")[0],
-        python_floor=_rows(PythonFloor, torch, "python_floor")[0],
+        generations=rows(Generation, driver, "generation"),
+        capability_floor=rows(CapabilityFloor, driver, "capability_floor")[0],
+        cuda_floors=rows(CudaFloor, driver, "cuda_floor"),
+        cuda_paired=rows(CudaPaired, driver, "cuda_paired"),
+        memory_floors=rows(MemoryFloor, driver, "memory_floor"),
+        wheels=rows(Wheel, torch, "wheel"),
+        trios=rows(Trio, torch, "trio"),
+        vision_floors=rows(PartnerFloor, torch, "vision_floor"),
+        audio_floors=rows(PartnerFloor, torch, "audio_floor"),
+        installs=rows(Install, torch, "install"),
+        torch_floors=rows(TorchFloor, torch, "torch_floor"),
+        comfyui_torch=rows(ComfyTorch, torch, "comfyui_torch"),
+        fast_cuda=rows(FastCuda, torch, "fast_cuda")[0],
+        python_floor=rows(PythonFloor, torch, "python_floor")[0],
+        comfyui=load_comfyui(folder),
+        memory=load_memory(folder),
+        stack=load_stack(folder),
     )
 
 
 @lru_cache(maxsize=1)
 def gpu_rows() -> tuple[GpuRow, ...]:
     """The table of cards; read only when a card must be told by its PCI id or its name."""
-    return _rows(GpuRow, _read(RECIPES / "gpus.toml"), "gpu")
+    return rows(GpuRow, read(RECIPES / "gpus.toml"), "gpu")
 
 
 def find_gpu(name: str) -> GpuRow | None:
@@ -255,33 +262,3 @@ def _folded(name: str) -> str:
     for prefix in ("nvidia", "geforce"):
         text = text.replace(prefix, " ")
     return "".join(text.split()).removesuffix("gpu")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-        return {**data, _FILE: path.name}
-    except (OSError, ValueError) as error:
-        raise RecipeError(f"recipe {path.name} cannot be read: {error}") from error
-
-
-def _rows(kind: type[Row], data: dict[str, Any], table: str) -> tuple[Row, ...]:
-    where = f"recipe {data[_FILE]}: [[{table}]]"
-    found = data.get(table)
-    if not isinstance(found, list) or not found:
-        raise RecipeError(f"{where} has no rows")
-    rows = []
-    for number, row in enumerate(found, 1):
-        try:
-            rows.append(kind(**{key: _frozen(value) for key, value in row.items()}))
-        except (TypeError, AttributeError) as error:
-            raise RecipeError(f"{where} row {number}: {error}") from error
-        for key, annotation in kind.__annotations__.items():
-            wanted = str(getattr(annotation, "__forward_arg__", annotation))
-            if type(getattr(rows[-1], key)) is not _TYPES.get(wanted, tuple):
-                raise RecipeError(f"{where} row {number}: {key} is not {wanted}")
-    return tuple(rows)
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value

@@ -1,7 +1,8 @@
 """How a check is declared, and the catalogue of all of them.
 
-A check is a pure function of (Facts, Recipe) that returns one Outcome, or several when it judges
-several subjects. Discovery walks the package ``klein_doctor.checks``: a new file is enough.
+A check is a pure function of (Facts, Recipe) that returns one Outcome, several when it judges
+several subjects, or none where it does not apply to this machine. Discovery walks the package
+``klein_doctor.checks``: a new file is enough.
 """
 
 from __future__ import annotations
@@ -116,5 +117,9 @@ def unknown_check(name: str, checks: Iterable[str]) -> str:
 
 def _family_order(module: str) -> tuple[int, str]:
     """Subjects in the order in which a machine is built up; new files come after."""
-    known = ("gpu_missing", "gpu", "driver", "python_env", "torch_build", "torch_partners")
+    known = (
+        "gpu_missing", "gpu", "driver", "comfyui_missing", "python_env", "python_path",
+        "torch_build", "torch_age", "torch_partners", "comfyui", "comfyui_start",
+        "diffusers_stack", "packages", "known_bad", "memory", "disk", "security",
+    )  # fmt: skip
     return (known.index(module) if module in known else len(known), module)

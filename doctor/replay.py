@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from klein_doctor.codec import DecodeError, decode
 from klein_doctor.exits import UsageError
-from klein_doctor.model import Facts, Target
+from klein_doctor.model import Facts, Known, Target
 from klein_doctor.report.document import SCHEMA, seal
 
 MAX_BYTES = 4 << 20
@@ -30,6 +30,11 @@ class Replay(NamedTuple):
     target: Target
     facts: Facts
     intact: bool
+
+    def routed(self, route: str) -> Replay:
+        """The same machine, judged for another route."""
+        target, facts = self.target._replace(route=route), self.facts._replace(route=Known(route))
+        return self._replace(target=target, facts=facts)
 
 
 def read_report(name: str) -> Replay:

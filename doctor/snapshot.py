@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 from klein_doctor.boxed import Boxed, boxed
+from klein_doctor.installation import (
+    ComfyUI,
+    Disk,
+    Launcher,
+    Memory,
+    Packages,
+    Secret,
+    Setting,
+    Surroundings,
+)
 from klein_doctor.model import (
     Environment,
     Fact,
@@ -15,17 +26,18 @@ from klein_doctor.model import (
     Nvml,
     Package,
     System,
-    Target,
     TorchBinary,
     Unknown,
     Visible,
 )
+from klein_doctor.probes.found import Found
 from klein_doctor.probes.interpreter import read_interpreter
 from klein_doctor.probes.nvml import read_nvml
 from klein_doctor.probes.outside import Outside
 from klein_doctor.probes.system import read_environment, read_kernel, read_system
 from klein_doctor.probes.torch_files import read_package, read_torch_binary
 from klein_doctor.probes.visible import SelectorError, read_visible
+from klein_doctor.target import Aim
 
 T = TypeVar("T")
 
@@ -33,25 +45,51 @@ FILES_LIMIT_S = 5.0
 NVML_LIMIT_S = 7.0
 
 
-class _Installed(NamedTuple):
-    """What the target's folders hold, read one after the other because each needs the last."""
+class _Torch(NamedTuple):
+    """torch and its partners, read one after the other because each needs the last."""
 
-    interpreter: Fact[Interpreter]
     torch: Fact[Package]
     binary: Fact[TorchBinary]
     torchvision: Fact[Package]
     torchaudio: Fact[Package]
 
 
-class Snapshot:
-    """The probes of one machine, running from the moment this is made."""
+class _ComfyUI(NamedTuple):
+    """What the target's packages and its ComfyUI say together."""
 
-    def __init__(self, outside: Outside, target: Target, *, ask_driver: bool = True) -> None:
-        self._outside, self._target = outside, target
+    packages: Fact[Packages]
+    comfyui: Fact[ComfyUI | None]
+    secrets: Fact[tuple[Secret, ...]]
+
+
+class Snapshot:
+    """The probes of one machine. Those that need no target run from the moment this is made."""
+
+    def __init__(self, outside: Outside, *, ask_driver: bool = True) -> None:
+        self._outside = outside
         self._nvml = Boxed("nvml", lambda: _nvml(outside, ask_driver), NVML_LIMIT_S + 1)
-        self._installed = Boxed("packages", lambda: _installed(outside, target), FILES_LIMIT_S)
         self._kernel = Boxed("kernel", lambda: read_kernel(outside), FILES_LIMIT_S)
         self._system = Boxed("system", lambda: _system(outside), FILES_LIMIT_S)
+        self._memory = Boxed("memory", lambda: _memory(outside), FILES_LIMIT_S)
+        self._settings = Boxed("settings", lambda: _settings(outside), FILES_LIMIT_S)
+
+    def aim(self, aim: Aim, watched: frozenset[str]) -> None:
+        """Start the probes of the target; watched are the packages whose versions matter."""
+        outside = self._outside
+        self._aim = aim
+        python = aim.target.python.real
+        self._interpreter: Boxed[Fact[Interpreter]] = Boxed(
+            "interpreter", lambda: Known(read_interpreter(outside, python)), FILES_LIMIT_S
+        )
+        # One box each: what a slow disk or a crash takes from one is left to the others.
+        self._torch = Boxed("packages", lambda: _torch(outside, self._python()), FILES_LIMIT_S)
+        self._comfyui = Boxed(
+            "comfyui", lambda: _comfyui(outside, self._python(), aim, watched), FILES_LIMIT_S
+        )
+        self._around = Boxed(
+            "surroundings", lambda: _around(outside, self._python(), watched), FILES_LIMIT_S
+        )
+        self._disks = Boxed("disks", lambda: _disks(outside, aim.found), FILES_LIMIT_S)
 
     def facts(self) -> Facts:
         """Collect; returns soon after the longest limit whatever happens to a probe.
@@ -60,11 +98,9 @@ class Snapshot:
             UsageError: the target names a GPU that is not here.
         """
         faults: list[Fault] = []
-        found = self._installed.result()
-        if isinstance(found, Fault):
-            faults.append(found)
-            lost = Unknown(_said(found))
-            found = _Installed(lost, lost, lost, lost, lost)
+        interpreter = _fact(self._interpreter, faults)
+        torch = _all(self._torch, faults, _Torch)
+        comfyui = _all(self._comfyui, faults, _ComfyUI)
         nvml = _fact(self._nvml, faults)
         environment = read_environment(self._outside)
         visible = boxed("visible", lambda: self._visible(nvml, environment), FILES_LIMIT_S)
@@ -79,17 +115,33 @@ class Snapshot:
             kernel=_fact(self._kernel, faults),
             nvml=nvml,
             visible=visible,
-            interpreter=found.interpreter,
-            torch=found.torch,
-            torch_binary=found.binary,
-            torchvision=found.torchvision,
-            torchaudio=found.torchaudio,
+            interpreter=interpreter,
+            torch=torch.torch,
+            torch_binary=torch.binary,
+            torchvision=torch.torchvision,
+            torchaudio=torch.torchaudio,
+            route=Known(self._aim.target.route),
+            search=self._aim.search,
+            comfyui=comfyui.comfyui,
+            servers=Known(tuple(answer.server for answer in self._aim.answers)),
+            packages=comfyui.packages,
+            surroundings=_fact(self._around, faults),
+            memory=_fact(self._memory, faults),
+            disks=_fact(self._disks, faults),
+            settings=_fact(self._settings, faults),
+            secrets=comfyui.secrets,
             faults=Known(tuple(faults)),
         )
 
+    def _python(self) -> Interpreter:
+        found = self._interpreter.result()
+        if isinstance(found, Known):
+            return found.value
+        raise LookupError("the interpreter could not be read")
+
     def _visible(self, nvml: Fact[Nvml], environment: Environment) -> Fact[Visible] | SelectorError:
         try:
-            return read_visible(nvml, environment, self._target.gpu.real)
+            return read_visible(nvml, environment, self._aim.target.gpu.real)
         except SelectorError as error:
             return error
 
@@ -104,11 +156,21 @@ def _nvml(outside: Outside, ask_driver: bool) -> Fact[Nvml]:
     return Known(read_nvml(NVML_LIMIT_S, outside.redactor.uuid, outside.env))
 
 
-def _installed(outside: Outside, target: Target) -> _Installed:
-    interpreter = read_interpreter(outside, target.python.real)
+def _memory(outside: Outside) -> Fact[Memory]:
+    from klein_doctor.probes.memory import read_memory
+
+    return read_memory(outside)
+
+
+def _settings(outside: Outside) -> Fact[tuple[Setting, ...]]:
+    from klein_doctor.probes.settings import read_settings
+
+    return Known(read_settings(outside))
+
+
+def _torch(outside: Outside, interpreter: Interpreter) -> _Torch:
     torch = read_package(outside, interpreter, "torch")
-    return _Installed(
-        interpreter=Known(interpreter),
+    return _Torch(
         torch=Known(torch),
         binary=Known(read_torch_binary(outside, interpreter, torch)),
         torchvision=Known(read_package(outside, interpreter, "torchvision")),
@@ -116,11 +178,67 @@ def _installed(outside: Outside, target: Target) -> _Installed:
     )
 
 
+def _comfyui(
+    outside: Outside, interpreter: Interpreter, aim: Aim, watched: frozenset[str]
+) -> _ComfyUI:
+    from klein_doctor.probes.packages import read_packages, read_versions
+    from klein_doctor.probes.secrets_scan import read_secrets
+
+    versions = read_versions(interpreter)
+    launchers: tuple[Launcher, ...] = ()
+    comfyui = None
+    if aim.found is not None:
+        from klein_doctor.probes.comfyui_tree import read_comfyui
+        from klein_doctor.probes.launchers import read_launchers
+
+        launchers = read_launchers(outside, aim.found, aim.answers)
+        ports = {a.server.port: a for a in aim.answers}
+        running = ports.get(aim.found.port) if aim.found.port is not None else None
+        comfyui = read_comfyui(
+            outside,
+            aim.found,
+            {name: item.version for name, item in versions.items()},
+            interpreter.version.value if isinstance(interpreter.version, Known) else None,
+            launchers,
+            running.folders if running is not None else None,
+        )
+    return _ComfyUI(
+        packages=Known(read_packages(versions, interpreter, watched)),
+        comfyui=Known(comfyui),
+        secrets=Known(read_secrets(outside, aim.found, launchers)),
+    )
+
+
+def _around(
+    outside: Outside, interpreter: Interpreter, watched: frozenset[str]
+) -> Fact[Surroundings]:
+    from klein_doctor.probes.surroundings import read_surroundings
+
+    return Known(read_surroundings(outside, interpreter, watched))
+
+
+def _disks(outside: Outside, found: Found | None) -> Fact[tuple[Disk, ...]]:
+    from klein_doctor.probes.disks import default_folders, read_disks
+
+    models: list[Path] = [found.base / "models"] if found is not None else []
+    return read_disks(outside, default_folders(outside, models))
+
+
 def _fact(box: Boxed[Fact[T]], faults: list[Fault]) -> Fact[T]:
     result = box.result()
     if isinstance(result, Fault):
         faults.append(result)
         return Unknown(_said(result))
+    return result
+
+
+def _all(box: Boxed[T], faults: list[Fault], kind: Any) -> T:
+    """The facts of a box that reads several, all Unknown where it came to nothing."""
+    result = box.result()
+    if isinstance(result, Fault):
+        faults.append(result)
+        lost: T = kind(*(Unknown(_said(result)) for _ in kind._fields))
+        return lost
     return result
 
 

@@ -1,11 +1,13 @@
-"""What is judged: which interpreter, and how it was chosen."""
+"""What is judged: which ComfyUI, which interpreter, and how they were chosen."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from klein_doctor.exits import UsageError
-from klein_doctor.model import Target
+from klein_doctor.model import Known, Search, Target
+from klein_doctor.probes.found import Answer, Found
 from klein_doctor.probes.interpreter import find_executable
 from klein_doctor.probes.outside import Outside
 from klein_doctor.probes.shims import behind
@@ -15,24 +17,70 @@ class TargetError(UsageError):
     """The command line names a target that is not there."""
 
 
-def resolve(outside: Outside, python: str, gpu: str, assumed: str) -> Target:
-    """Choose the interpreter: named, else the active environment's, else the doctor's own.
+class Wish(NamedTuple):
+    """What the command line says of the target; "" where it says nothing."""
+
+    python: str = ""
+    comfyui: str = ""
+    gpu: str = ""
+    assume: str = ""
+    route: str = "auto"
+
+
+class Aim(NamedTuple):
+    """A target, and what was found on the way to it."""
+
+    target: Target
+    search: Known[Search]
+    found: Found | None
+    answers: tuple[Answer, ...]
+
+
+def resolve(outside: Outside, wish: Wish) -> Aim:
+    """Choose ComfyUI and the interpreter.
+
+    ComfyUI: named, else as the search chooses, else none; none either where the diffusers route is
+    asked for. The interpreter: named, else the one that runs this ComfyUI, else the active
+    environment's, else the doctor's own.
 
     Raises:
-        TargetError: the named interpreter does not exist at all.
+        UsageError: the named interpreter or ComfyUI does not exist at all.
     """
-    path, source = _interpreter(outside, python)
-    return Target(
+    named = str(_named(outside, wish.python)) if wish.python else ""
+    answers, search, found = _comfyui(outside, wish, named)
+    path, source = _interpreter(outside, named, found)
+    target = Target(
         python=outside.redactor.path(str(path)),
         python_from=source,
-        gpu=outside.redactor.devices(gpu),
-        assumed=assumed,
+        gpu=outside.redactor.devices(wish.gpu),
+        assumed=wish.assume,
+        comfyui=outside.redactor.path(str(found.root) if found else ""),
+        comfyui_from=found.found_by if found else "",
+        route=wish.route,
     )
+    return Aim(target, Known(search), found, answers)
 
 
-def _interpreter(outside: Outside, python: str) -> tuple[Path, str]:
-    if python:
-        return _named(outside, python), "--python"
+def _comfyui(
+    outside: Outside, wish: Wish, python: str
+) -> tuple[tuple[Answer, ...], Search, Found | None]:
+    if wish.route == "diffusers" and not wish.comfyui:
+        return (), Search((), None, "the diffusers route was asked for", ()), None
+    from klein_doctor.probes.comfyui_find import find
+    from klein_doctor.probes.comfyui_places import configured_ports
+    from klein_doctor.probes.comfyui_server import ask_servers
+
+    ports = tuple(dict.fromkeys((*outside.ports, *configured_ports(outside))))
+    answers = ask_servers(outside.redactor, ports) if outside.ports else ()
+    search, found = find(outside, wish.comfyui, python, answers)
+    return answers, search, found
+
+
+def _interpreter(outside: Outside, named: str, found: Found | None) -> tuple[Path, str]:
+    if named:
+        return Path(named), "--python"
+    if found is not None and found.python is not None:
+        return found.python, "comfyui" if found.python_from == "own" else found.python_from
     for variable in ("VIRTUAL_ENV", "CONDA_PREFIX"):
         folder = outside.env.get(variable, "")
         if folder and Path(folder).is_absolute():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +17,7 @@ FORMATS = ("text", "brief", "json", "markdown")
 COMMAND = (sys.executable, "-m", "klein_doctor")
 _DROPPED = (
     "CUDA_", "NVIDIA_", "NVML_", "KLEIN_DOCTOR_", "VIRTUAL_ENV", "CONDA_", "PYTHON", "LD_LIBRARY",
-    "LC_", "COLUMNS", "NO_COLOR", "FORCE_COLOR",
+    "LC_", "COLUMNS", "NO_COLOR", "FORCE_COLOR", "XDG_", "HF_", "APPDATA", "LOCALAPPDATA",
 )  # fmt: skip
 
 
@@ -49,9 +51,15 @@ class Ran(NamedTuple):
         return faults == {"known": []} and not crashed and "Traceback" not in self.err
 
 
+# A home with nothing in it: what stands in the real one must not decide a test.
+_HOME = tempfile.TemporaryDirectory(prefix="home-")
+atexit.register(_HOME.cleanup)
+
+
 def clean_environment() -> dict[str, str]:
     """The environment without anything that steers the doctor, CUDA, Python or colours."""
-    return {k: v for k, v in os.environ.items() if not k.startswith(_DROPPED)}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(_DROPPED)}
+    return {**kept, "HOME": _HOME.name, "USERPROFILE": _HOME.name}
 
 
 def doctor(

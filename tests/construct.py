@@ -1,15 +1,15 @@
-"""Write the constructed machines of tests/machines/ anew: ``python tests/construct.py``.
+"""Builders of literal facts of whole machines: card, driver, Python and PyTorch.
 
-Each is a healthy machine with the facts of one known trouble put in their place; none was read
-off a real one, and its file says so. Recorded machines are left alone.
+Each machine of MADE is a healthy one with the facts of one known trouble put in their place.
 """
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from collections.abc import Callable
 
-from klein_doctor.codec import encode
+import around
+
+from klein_doctor.installation import ComfyUI, Install
 from klein_doctor.model import (
     Distribution,
     Environment,
@@ -24,14 +24,11 @@ from klein_doctor.model import (
     PciDisplay,
     Private,
     System,
-    Target,
     TorchBinary,
     Unknown,
     Visible,
 )
 
-MACHINES = Path(__file__).parent / "machines"
-CREATED = "2026-11-23T12:00:00Z"
 CU126 = ("sm_50", "sm_60", "sm_70", "sm_75", "sm_80", "sm_86", "sm_90")
 CU130 = ("sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120")
 GIB = 1 << 30
@@ -166,8 +163,37 @@ def machine(
         torch_binary=Known(TorchBinary(Known(archs) if archs else no_archs, (), ())),
         torchvision=Known(package("torchvision", vision, cuda, site)),
         torchaudio=Known(absent("torchaudio", site)),
+        route=Known("auto"),
+        search=Known(around.search(_install(windows))),
+        comfyui=Known(_comfyui(windows)),
+        servers=Known(()),
+        packages=Known(around.packages()),
+        surroundings=Known(around.surroundings()),
+        memory=Known(around.memory()),
+        disks=Known(around.disks(around.PORTABLE if windows else around.ROOT)),
+        settings=Known(()),
+        secrets=Known(()),
         faults=Known(()),
     )
+
+
+def _comfyui(windows: bool) -> ComfyUI:
+    if not windows:
+        return around.comfyui()
+    line = around.launcher(
+        "bat",
+        r"~\ComfyUI_windows_portable\run_nvidia_gpu.bat",
+        around.flag("--windows-standalone-build"),
+        isolated=True,
+    )
+    return around.comfyui(around.PORTABLE, "portable", launchers=(line,))
+
+
+def _install(windows: bool) -> Install:
+    if not windows:
+        return around.install()
+    python = plain(r"~\ComfyUI_windows_portable\python_embeded\python.exe")
+    return around.install(around.PORTABLE, "portable", python=python)
 
 
 def on_windows(facts: Facts, driver: str = "581.42", card: Gpu | None = None) -> Facts:
@@ -307,7 +333,8 @@ def _proprietary() -> Facts:
     return _no_gpu(machine(), nvml(driver="580.95.05"), kernel(flavour="proprietary"))
 
 
-CONSTRUCTED = {
+# Name: how it is made, its first finding, its exit code.
+MADE: dict[str, tuple[Callable[[], Facts], str | None, int]] = {
     "healthy-rtx5070-linux-cu130": (machine, None, 0),
     "healthy-rtx5070-windows-portable": (lambda: on_windows(machine(windows=True)), None, 0),
     "cu126-wheel-on-sm120": (
@@ -326,23 +353,3 @@ CONSTRUCTED = {
     "no-driver-at-all": (_no_driver, "gpu-not-found:1", 1),
     "rtx50-with-proprietary-module": (_proprietary, "gpu-not-found:1", 1),
 }
-
-
-def main() -> None:
-    """Write every constructed machine."""
-    for name, (make, first, code) in CONSTRUCTED.items():
-        facts = make()
-        python = facts.interpreter.value.path if isinstance(facts.interpreter, Known) else plain("")
-        target = Target(python, "--python", plain(""), "")
-        data = {
-            "about": {"kind": "constructed", "first": first, "exit_code": code},
-            "created": CREATED,
-            "target": encode(target, "public"),
-            "facts": encode(facts, "public"),
-        }
-        path = MACHINES / f"{name}.json"
-        path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

@@ -23,6 +23,11 @@ def judge_one(name: str, facts: Facts) -> Outcome:
     return outcome if isinstance(outcome, Outcome) else outcome[0]
 
 
+def silent(name: str, facts: Facts) -> bool:
+    """Whether the check has nothing to say of this machine."""
+    return catalogue()[name].judge(facts, RECIPE) in ((), [])
+
+
 def alone(name: str, facts: Facts) -> Verdict:
     """The verdict of the check itself, whatever the checks before it found."""
     return judge_one(name, facts).verdict

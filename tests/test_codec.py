@@ -113,7 +113,12 @@ def test_arbitrary_json_is_a_decode_error(value: object, field: str) -> None:
         decode(Facts, data)
     except DecodeError:
         return
-    assert field in ("faults",) and value == []
+    lists = ("faults", "servers", "disks", "settings", "secrets")
+    assert (
+        (field in lists and value == [])
+        or (field, value) == ("comfyui", None)
+        or (field == "route" and isinstance(value, str))
+    )
 
 
 @settings(max_examples=200, deadline=None)

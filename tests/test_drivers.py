@@ -112,7 +112,7 @@ def test_a_good_card_and_a_torch_that_lacks_its_architecture(
     python = make_venv(tmp_path / "env")
     put_package(site_packages(tmp_path / "env"), "torch", "2.6.0+cu124", "12.4")
     env = told(tmp_path, *CARD, libraries=(built["nvml"], built["loads"]))
-    ran = doctor("--python", python, "--format", "json", env=env)
+    ran = doctor("--python", python, "--route", "diffusers", "--format", "json", env=env)
     assert ran.code == 1 and ran.whole
     assert ran.document["first"] == "torch-lacks-arch:1"
     fine = ran.verdicts()
@@ -130,11 +130,10 @@ def test_a_hidden_card_and_a_chosen_one(tmp_path: Path, built: dict[str, Path]) 
     assert doctor("--format", "json", env=hidden).verdicts()["gpu-hidden"] == "fail"
     for name in ("0", "GPU-5a3c"):
         chosen = doctor("--format", "json", env={**hidden, "KLEIN_DOCTOR_GPU": name})
-        assert chosen.document["facts"]["visible"]["known"]["chosen"] == 0
-        assert (
-            doctor("--gpu", name, "--format", "json", env=hidden).document["facts"]
-            == (chosen.document["facts"])
-        )
+        seen = chosen.document["facts"]["visible"]
+        assert seen["known"]["chosen"] == 0
+        named = doctor("--gpu", name, "--format", "json", env=hidden)
+        assert named.document["facts"]["visible"] == seen
     for name in ("3", "GPU-9", "GPU-", "x", "-"):
         wrong = doctor(f"--gpu={name}", env=env)
         assert wrong.code == 2 and "no such GPU" in wrong.err

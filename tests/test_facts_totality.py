@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 import construct
+import constructed
 import recorded
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,7 +21,10 @@ from klein_doctor.registry import catalogue
 GONE = Unknown("not read")
 MACHINES: dict[str, Facts] = {
     **{name: recorded.report(name).facts for name in recorded.names()},
-    **{f"constructed/{name}": make() for name, (make, _, _) in construct.CONSTRUCTED.items()},
+    **{
+        f"constructed/{name}": make()
+        for name, (make, _, _) in {**construct.MADE, **constructed.MADE}.items()
+    },
 }
 BAD = (Verdict.FAIL, Verdict.CRASHED)
 Path = tuple[str | int, ...]

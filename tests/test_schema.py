@@ -42,7 +42,7 @@ def test_golden_documents_keep_to_it(name: str) -> None:
 def test_the_document_of_this_machine_keeps_to_it(here: dict[str, Any]) -> None:
     VALIDATOR.validate(here)
     assert list(here) == SCHEMA["required"]
-    assert {finding["check"] for finding in here["findings"]} == set(catalogue())
+    assert {finding["check"] for finding in here["findings"]} <= set(catalogue())
     assert here["facts"]["faults"] == {"known": []}
     assert "crashed" not in {finding["verdict"] for finding in here["findings"]}
 

@@ -16,7 +16,7 @@ from klein_doctor.model import Known, Target, Unknown
 from klein_doctor.privacy import Redactor
 from klein_doctor.probes import assume
 from klein_doctor.probes.outside import Outside
-from klein_doctor.target import TargetError, resolve
+from klein_doctor.target import TargetError, Wish, resolve
 
 posix = pytest.mark.skipif(os.name == "nt", reason="needs POSIX paths and links")
 
@@ -27,7 +27,7 @@ def machine(root: Path, own: str = "", prefix: str = "/doctor", **env: str) -> O
 
 
 def chosen(where: Outside, python: str = "") -> Target:
-    return resolve(where, python, "", "")
+    return resolve(where, Wish(python)).target
 
 
 def test_the_nearest_word_wins(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_the_public_form_names_nobody(tmp_path: Path) -> None:
     make_venv(tmp_path / "home" / "jane" / "ComfyUI" / "venv")
     target = chosen(machine(tmp_path), str(tmp_path / "home" / "jane" / "ComfyUI" / "venv"))
     assert target.python.public.replace("\\", "/").startswith("~/ComfyUI/venv/")
-    gpu = resolve(machine(tmp_path, sys.executable), "", "GPU-5a3c1f2e", "").gpu
+    gpu = resolve(machine(tmp_path, sys.executable), Wish(gpu="GPU-5a3c1f2e")).target.gpu
     assert (gpu.real, gpu.public) == ("GPU-5a3c1f2e", "GPU-1")
 
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from klein_doctor.privacy import Redactor
 
 _MAX_TEXT = 1 << 20
+# ComfyUI's own port, and the first Desktop's (Comfy-Org/desktop).
+COMFYUI_PORTS = (8188, 8000)
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Outside:
     machine: str = ""
     prefix: str = field(default=sys.prefix)
     executable: str = field(default=sys.executable or "")
+    ports: tuple[int, ...] = ()  # where a running ComfyUI is looked for, on loopback
 
     @classmethod
     def real(cls) -> Outside:
@@ -40,6 +43,7 @@ class Outside:
             redactor=Redactor.of_this_machine(os.environ),
             release=release,
             machine=machine,
+            ports=COMFYUI_PORTS,
         )
 
     @property

@@ -15,6 +15,10 @@ def render_brief(report: Report, form: str) -> str:
     lines.append(f"card: {words.card_line(report)}")
     lines.append(f"driver: {words.driver_line(report) or 'unknown'}; {words.system_line(report)}")
     lines.append(f"Python {words.python_line(report)}; {words.torch_line(report) or 'no torch'}")
+    comfyui = words.comfyui_line(report)
+    lines.append(f"{f'ComfyUI {comfyui}; ' if comfyui else ''}RAM {words.memory_line(report)}")
+    if report.plan:
+        lines.append(f"way: {report.plan}")
     if found.first is not None:
         label = "fix first" if found.first.verdict is Verdict.FAIL else "remark"
         lines.append(f"{label}: {found.first.check}: {found.first.title}. {found.first.detail}")

@@ -41,7 +41,8 @@ def summary(report: Report) -> str:
     gpu = words.chosen_gpu(report)
     capability = known(gpu.compute_capability) if gpu is not None else None
     nvml, system = known(report.facts.nvml), known(report.facts.system)
-    torch = known(report.facts.torch)
+    torch, comfyui = known(report.facts.torch), known(report.facts.comfyui)
+    memory = known(report.facts.memory)
     python = known(report.facts.interpreter)
     version = known(python.version) if python is not None else None
     values = {
@@ -58,8 +59,17 @@ def summary(report: Report) -> str:
         "python": ".".join(str(part) for part in version) if version else None,
         "torch": known(torch.version) if torch is not None and torch.present else None,
         "cuda": known(torch.cuda) if torch is not None and torch.present else None,
+        "route": report.route,
+        "comfyui": known(comfyui.version) if comfyui is not None else None,
+        "install": comfyui.kind if comfyui is not None else None,
+        "ram": _gib(memory.total) if memory is not None else None,
+        "vram_free": _gib(known(gpu.free_bytes)) if gpu is not None else None,
     }
     return " ".join(f"{key}={_value(value)}" for key, value in values.items())
+
+
+def _gib(size: int | None) -> str | None:
+    return None if size is None else f"{size / 2**30:.1f}"
 
 
 def _value(value: object) -> str:
@@ -74,7 +84,7 @@ def _first_line(report: Report) -> str:
     if found.first is not None:
         text += f" First: `{found.first.check}`, {_cell(found.first.title)}"
         text += f" (origin: {words.origin(found.first)})."
-    return text + " Custom nodes: not looked at."
+    return text + f" Custom nodes: {words.nodes_words(report)}."
 
 
 def _table(report: Report, form: str) -> list[str]:
@@ -84,6 +94,10 @@ def _table(report: Report, form: str) -> list[str]:
         ("OS", words.system_line(report)),
         ("Python", words.python_line(report)),
         ("PyTorch", words.torch_line(report) or "none"),
+        ("ComfyUI", words.comfyui_line(report)),
+        ("Arguments", words.arguments_line(report, form)),
+        ("Memory", words.memory_line(report)),
+        ("Way", report.plan),
         (
             "Judged",
             f"{getattr(words.place(report), form)} "
@@ -92,7 +106,8 @@ def _table(report: Report, form: str) -> list[str]:
     ]
     if report.target.assumed:
         rows.insert(1, ("Assumed", report.target.assumed))
-    return ["| | |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in rows)]
+    told = [f"| {name} | {_cell(value)} |" for name, value in rows if value]
+    return ["| | |", "|---|---|", *told]
 
 
 def _findings(report: Report, form: str) -> list[str]:

@@ -125,10 +125,17 @@ class _Page:
             self.wrapped("Should clear with it: " + ", ".join(f.check for f in findings), "", 1)
 
     def machine(self) -> None:
-        self.row("Card", words.card_line(self.report))
-        self.row("Driver", words.driver_line(self.report) or "unknown")
-        self.row("Python", words.python_line(self.report))
-        self.row("PyTorch", words.torch_line(self.report) or "none")
+        report = self.report
+        self.row("Card", words.card_line(report))
+        self.row("Driver", words.driver_line(report) or "unknown")
+        comfyui = words.comfyui_line(report)
+        if comfyui:
+            self.row("ComfyUI", comfyui)
+        python = f"Python {words.python_version(report)}"
+        self.row("PyTorch", f"{words.torch_line(report) or 'none'}, {python}")
+        self.row("Memory", words.memory_line(report))
+        if report.plan:
+            self.row("Way", report.plan)
         self.row("Picture", "not proven yet: this version judges, it does not generate")
 
     def remark(self, finding: Finding) -> None:
@@ -178,7 +185,8 @@ def _next(report: Report) -> str:
         return f"klein-doctor explain {first.check}"
     if report.exit_code:
         return "klein-doctor --format markdown, and attach it to an issue"
-    return "start ComfyUI; to report a problem, klein-doctor --format markdown"
+    start = "start ComfyUI" if report.route == "comfyui" else "run your script"
+    return f"{start}; to report a problem, klein-doctor --format markdown"
 
 
 def _colours_wanted(terminal: bool) -> bool:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from klein_doctor.model import Finding, Gpu, Private, Report, Verdict, known
+from klein_doctor.model import Finding, Gpu, Known, Private, Report, Verdict, known
 
 FAMILIES = {
     "gpu": "card",
     "driver": "driver",
     "python": "Python",
     "torch": "PyTorch",
+    "comfyui": "ComfyUI",
+    "diffusers": "diffusers",
+    "memory": "memory",
+    "disk": "disk",
+    "known-bad": "combinations",
+    "security": "security",
     "doctor": "",
 }
 _ORIGINS = {
@@ -18,11 +24,21 @@ _ORIGINS = {
     "driver": "environment",
     "python": "environment",
     "torch": "environment",
+    "comfyui": "ComfyUI install",
+    "diffusers": "environment",
+    "memory": "hardware",
+    "disk": "hardware",
+    "known-bad": "environment",
+    "security": "environment",
     "doctor": "the doctor itself",
 }
+# Checks of another family's that begin elsewhere than their fellows.
+_BEGIN = {"custom-node-pins-torch": "custom node", "vram-busy": "other programs"}
 _DECISIVE = {"gpu-not-found", "gpu-hidden", "driver-too-old", "torch-lacks-arch", "torch-broken"}
 CHOSEN = {
     "--python": "named by --python",
+    "server": "it runs ComfyUI now",
+    "comfyui": "ComfyUI's",
     "VIRTUAL_ENV": "the active environment",
     "CONDA_PREFIX": "the active conda environment",
     "doctor": "the doctor's own, as none was named and none is active",
@@ -79,7 +95,7 @@ def headline(report: Report) -> str:
         return f"No problem found, but {_count(len(undecided), 'check')} could not be judged."
     warnings = [f for f in report.findings if f.verdict is Verdict.WARN]
     judged = {f.check for f in report.findings if f.verdict in (Verdict.PASS, Verdict.WARN)}
-    text = "Card, driver and PyTorch can run FLUX.2 [klein] 4B"
+    text = "This machine can run FLUX.2 [klein] 4B"
     if not _DECISIVE <= judged:
         text = "No problem found in the checks that were asked for"
     return f"{text}; {_count(len(warnings), 'remark')}." if warnings else text + "."
@@ -92,7 +108,7 @@ def verdict_word(report: Report) -> str:
 
 def origin(finding: Finding) -> str:
     """Where a finding originates: hardware, environment, ComfyUI install, files..."""
-    return _ORIGINS.get(finding.family, finding.family)
+    return _BEGIN.get(finding.check) or _ORIGINS.get(finding.family, finding.family)
 
 
 def fine(report: Report) -> list[str]:
@@ -132,8 +148,16 @@ def card_line(report: Report) -> str:
         parts.append(f"{total / 2**30:.1f} GiB")
     if free is not None:
         display = " with a display on it" if known(gpu.display_active) else ""
-        parts.append(f"{free / 2**30:.1f} GiB free now{display}")
+        own = _own_share(report, gpu)
+        held = f" beside ComfyUI's own {own / 2**30:.1f}" if own else ""
+        parts.append(f"{free / 2**30:.1f} GiB free now{held}{display}")
     return ", ".join(parts) + (" (assumed, not measured)" if report.target.assumed else "")
+
+
+def _own_share(report: Report, gpu: Gpu) -> int:
+    """What a running ComfyUI holds of the card, in bytes, as far as the driver tells."""
+    pids = {server.pid for server in known(report.facts.servers, ()) if server.outcome == "ok"}
+    return sum(known(p.used_bytes, 0) for p in known(gpu.processes, ()) if p.pid in pids)
 
 
 def driver_line(report: Report) -> str:
@@ -152,6 +176,59 @@ def torch_line(report: Report) -> str:
         if package is not None and package.present:
             found.append(f"{package.name} {known(package.version, '(version unknown)')}")
     return ", ".join(found)
+
+
+def comfyui_line(report: Report) -> str:
+    """ComfyUI's version, state and how many there are, "" on the other route."""
+    if report.route == "diffusers":
+        return ""
+    search, comfyui = known(report.facts.search), known(report.facts.comfyui)
+    if comfyui is None:
+        return "none found" if isinstance(report.facts.comfyui, Known) else "unknown"
+    parts = [known(comfyui.version, "of unknown version"), comfyui.kind]
+    checkout = known(comfyui.checkout)
+    if checkout is not None:
+        parts[0] += f"@{checkout.commit[:8]}"
+        parts += ["changed by hand"] if known(checkout.dirty) else []
+        parts += ["not on a branch"] if not checkout.branch else []
+    chosen = search.found[search.chosen] if search and search.chosen is not None else None
+    if chosen is not None and chosen.port is not None:
+        parts.append(f"running on port {chosen.port}")
+    if search is not None and len(search.found) > 1:
+        parts.append(f"one of {len(search.found)} ({search.why})" if search.why else "")
+    return ", ".join(part for part in parts if part)
+
+
+def nodes_words(report: Report) -> str:
+    """How many custom nodes ComfyUI has."""
+    comfyui = known(report.facts.comfyui)
+    nodes = known(comfyui.custom_nodes) if comfyui is not None else None
+    if nodes is None:
+        return "unknown" if comfyui is not None else "none looked at"
+    return f"{nodes.total}" + (f" ({nodes.disabled} disabled)" if nodes.disabled else "")
+
+
+def arguments_line(report: Report, form: str) -> str:
+    """What ComfyUI is started with: the running one's arguments, else each launcher's."""
+    comfyui = known(report.facts.comfyui)
+    launchers = comfyui.launchers if comfyui is not None else ()
+    running = [launcher for launcher in launchers if launcher.kind == "server"]
+    lines = []
+    for launcher in running or launchers[:4]:
+        flags = [f"{f.name} {getattr(f.value, form)}".strip() for f in launcher.flags]
+        lines.append(f"{launcher.kind}: {' '.join(flags) or 'none'}")
+    return "; ".join(dict.fromkeys(lines))
+
+
+def memory_line(report: Report) -> str:
+    """RAM and what a program may still use of it."""
+    memory = known(report.facts.memory)
+    if memory is None:
+        return "unknown"
+    text = f"{memory.total / 2**30:.1f} GiB, {memory.usable() / 2**30:.1f} GiB usable now"
+    if memory.limit is not None:
+        text += f" (limit of the container or service: {memory.limit / 2**30:.1f} GiB)"
+    return text
 
 
 def system_line(report: Report) -> str:
@@ -175,6 +252,11 @@ def python_line(report: Report) -> str:
     version = known(python.version)
     shown = ".".join(str(part) for part in version) if version else "of unknown version"
     return f"{shown} ({python.kind})"
+
+
+def python_version(report: Report) -> str:
+    """The target Python's version in figures."""
+    return python_line(report).partition(" (")[0]
 
 
 def place(report: Report) -> Private:

@@ -15,7 +15,7 @@ from klein_doctor.privacy import Redactor
 from klein_doctor.probes.interpreter import find_executable, read_interpreter
 from klein_doctor.probes.outside import Outside
 from klein_doctor.probes.shims import behind
-from klein_doctor.target import TargetError, resolve
+from klein_doctor.target import TargetError, Wish, resolve
 
 PROGRAM = b"\x7fELF" + bytes(60)
 
@@ -256,7 +256,7 @@ def test_the_target_and_why(tmp_path: Path) -> None:
     active = {"VIRTUAL_ENV": str(venv.parents[1]), "CONDA_PREFIX": str(conda.parents[1])}
 
     def chosen(python: str, **env: str) -> tuple[str, str]:
-        target = resolve(outside(**env), python, "", "")
+        target = resolve(outside(**env), Wish(python)).target
         return target.python.real, target.python_from
 
     assert chosen(str(named), **active) == (str(named), "--python")

@@ -1,0 +1,135 @@
+"""Is there room for the model's files, and can they be written?"""
+
+from __future__ import annotations
+
+from klein_doctor.installation import Disk
+from klein_doctor.model import Facts, Harm, Outcome, Repair, Unknown, Verdict
+from klein_doctor.outcomes import gib, passed, unknown
+from klein_doctor.recipe import Recipe
+from klein_doctor.registry import check
+from klein_doctor.routes import route_of
+
+_ROLE = {"comfyui": "models", "diffusers": "hub-cache"}
+
+
+def _disk(facts: Facts, recipe: Recipe) -> Disk | None:
+    """The disk that holds the route's files; None where no such folder is known."""
+    if isinstance(facts.disks, Unknown):
+        return None
+    role = _ROLE[route_of(facts, recipe)]
+    return next((disk for disk in facts.disks.value if disk.role == role), None)
+
+
+@check(
+    "disk-too-small",
+    family="disk",
+    title="There is room for the model's files",
+    harm=Harm.STOPS,
+    reads="Free space of the file system behind the models folder (ComfyUI) or the Hub cache "
+    "(diffusers), against the size of everything the route downloads.",
+    why="A download that fills the disk leaves a cut-off file under the right name, which fails "
+    "later with a message about something else.",
+    by_hand="'df -h' (Linux) or the drive's properties (Windows). Move the models folder to a "
+    "larger disk and name it in extra_model_paths.yaml, or set HF_HOME.",
+)
+def disk_too_small(facts: Facts, recipe: Recipe) -> Outcome | tuple[()]:
+    if isinstance(facts.disks, Unknown):
+        return unknown("Whether there is room for the files is not known", facts.disks)
+    disk = _disk(facts, recipe)
+    if disk is None:
+        return ()
+    if isinstance(disk.free, Unknown):
+        return unknown("Whether there is room for the files is not known", disk.free)
+    route, free = route_of(facts, recipe), disk.free.value
+    wanted = next(row for row in recipe.memory.downloads if row.route == route)
+    if free >= wanted.bytes:
+        return passed(f"{gib(free)} are free for the model's files", free=free)
+    full = free < recipe.memory.room.bytes
+    detail = (
+        f"{gib(free)} are free. The route's files take {gib(wanted.bytes)} in all ({wanted.what}). "
+    )
+    detail += (
+        "At this point nothing can be written reliably, not even pictures and logs."
+        if full
+        else "This matters if they are still to be fetched; files that are there are not counted "
+        "yet by this version."
+    )
+    return Outcome(
+        Verdict.FAIL if full else Verdict.WARN,
+        f"Only {gib(free)} are free where the model's files belong",
+        detail,
+        subject=disk.path,
+        evidence={"free": free, "wanted": wanted.bytes, "role": disk.role},
+        fixes=(Repair("free-disk", "system", "manual", "free some space, or use a larger disk"),),
+    )
+
+
+@check(
+    "models-not-writable",
+    family="disk",
+    title="The model's files can be written",
+    harm=Harm.STOPS,
+    reads="The rights of this user on the models folder or the Hub cache, and whether its file "
+    "system is mounted read-only.",
+    why="Files cannot be fetched, linked or repaired there; a folder made by root or from another "
+    "container is the usual cause.",
+    by_hand="'ls -ld' on the folder; give it to the user that runs ComfyUI with chown, or name "
+    "another folder.",
+)
+def models_not_writable(facts: Facts, recipe: Recipe) -> Outcome | tuple[()]:
+    if isinstance(facts.disks, Unknown):
+        return unknown("Whether the files can be written is not known", facts.disks)
+    disk = _disk(facts, recipe)
+    if disk is None:
+        return ()
+    if isinstance(disk.writable, Unknown):
+        return unknown("Whether the files can be written is not known", disk.writable)
+    if disk.writable.value:
+        return passed("The model's folder can be written")
+    return Outcome(
+        Verdict.FAIL,
+        "The model's folder cannot be written by this user",
+        "Missing files cannot be fetched into it, and wrong ones not be put aside. Either its "
+        "rights or a read-only mount stand in the way.",
+        subject=disk.path,
+        evidence={"role": disk.role, "kind": disk.kind},
+        fixes=(
+            Repair("own-folder", "system", "manual", "give the folder to the user who runs this"),
+        ),
+    )
+
+
+@check(
+    "path-troublesome",
+    family="disk",
+    title="The models' path gives no trouble",
+    harm=Harm.NOTE,
+    reads="On Windows: length and letters of the paths that model files get.",
+    why="Windows programs without long-path support fail beyond 260 characters with 'file not "
+    "found', and some native libraries cannot open paths with letters outside ASCII.",
+    by_hand="Move ComfyUI to a short path such as C:\\ComfyUI, or enable LongPathsEnabled.",
+)
+def path_troublesome(facts: Facts, recipe: Recipe) -> Outcome | tuple[()]:
+    if isinstance(facts.system, Unknown):
+        return unknown("Whether the models' path gives trouble is not known", facts.system)
+    if facts.system.value.os != "windows":
+        return ()
+    if isinstance(facts.disks, Unknown):
+        return unknown("Whether the models' path gives trouble is not known", facts.disks)
+    disk = _disk(facts, recipe)
+    if disk is None:
+        return ()
+    long = disk.longest > recipe.memory.room.longest_path
+    if disk.ascii and not long:
+        return passed("The models' path is short and plain")
+    what = f"gets {disk.longest} characters long" if long else "holds letters outside ASCII"
+    return Outcome(
+        Verdict.WARN,
+        f"The path of the model files {what}",
+        "Some Windows libraries answer such paths with 'file not found' all the same.",
+        subject=disk.path,
+        evidence={"longest": disk.longest, "ascii": disk.ascii},
+        fixes=(
+            Repair("shorter-path", "move", "manual", r"move ComfyUI to a path such as C:\ComfyUI"),
+        ),
+    )

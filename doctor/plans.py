@@ -1,0 +1,210 @@
+"""Which ways of running the model fit this machine now: pure functions of facts and rows.
+
+The predictor (memory.toml, [[working]] and [[context]]) was fitted on one card; it was never seen
+to say "fits" where memory ran out, and is too careful by up to half a GiB.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from packaging.version import Version
+
+from klein_doctor.card import card, chosen_gpu
+from klein_doctor.model import Fact, Facts, GpuProcess, Known, Unknown, known
+from klein_doctor.outcomes import release
+from klein_doctor.recipe import Recipe, pair
+from klein_doctor.recipe_memory import MemoryRules, Plan
+from klein_doctor.routes import route_of
+
+MIB = 1 << 20
+PIXELS = 1024
+# The arguments that switch dynamic VRAM off (ComfyUI 0.33, comfy/cli_args.py).
+_NO_DYNAMIC = ("--disable-dynamic-vram", "--highvram", "--gpu-only", "--novram", "--cpu")
+
+
+class Holder(NamedTuple):
+    """A program that holds memory of the card and could be closed."""
+
+    name: str
+    pid: int
+    mib: int
+
+
+class Budget(NamedTuple):
+    """Memory in MiB: free on the card, free if the holders were closed, its total; usable RAM.
+
+    measured: free is what the driver told; else it is an empty card's total. told: whether the
+    platform tells which program holds how much.
+    """
+
+    free: int
+    free_if_closed: int
+    total: int
+    ram: int | None
+    holders: tuple[Holder, ...]
+    measured: bool
+    told: bool
+
+
+class Recommendation(NamedTuple):
+    """The way of running the model that is named, None where none fits.
+
+    if_closed: a faster one that would fit if the holders were closed. lacks: ``vram`` or ``ram``
+    where none fits. reason: why this route, in one line.
+    """
+
+    route: str
+    plan: Plan | None
+    if_closed: Plan | None
+    lacks: str
+    budget: Budget
+    reason: str
+
+
+def need_mib(plan: Plan, rules: MemoryRules, pixels: int = PIXELS) -> int:
+    """Free GPU memory (MiB) a plan needs for a square picture, before its process starts."""
+    if min(plan.encode_mib, plan.denoise_mib, plan.decode_mib) < 0:
+        return plan.floor_mib
+    working = next(row for row in rules.working if row.pixels >= pixels)
+    extra = rules.context.fp8_extra_mib if plan.fp8 else 0
+    return rules.context.mib + max(
+        plan.encode_mib + working.encode_mib + extra if plan.encode_mib else 0,
+        plan.denoise_mib + working.denoise_mib + extra,
+        plan.decode_mib + working.decode_mib,
+    )
+
+
+def budget(facts: Facts, recipe: Recipe) -> Fact[Budget]:
+    """What the chosen card and this process may use; ComfyUI's own share counts as free."""
+    gpu = chosen_gpu(facts)
+    if gpu is None:
+        return Unknown("no card is chosen whose memory could be counted")
+    if isinstance(gpu.total_bytes, Unknown):
+        return gpu.total_bytes
+    total = gpu.total_bytes.value // MIB
+    own = [server for server in known(facts.servers, ()) if server.outcome == "ok"]
+    pids = {server.pid for server in own if server.pid is not None}
+    processes: tuple[GpuProcess, ...] = known(gpu.processes, ())
+    held = [p for p in processes if isinstance(p.used_bytes, Known)]
+    free = total
+    measured = isinstance(gpu.free_bytes, Known)
+    if isinstance(gpu.free_bytes, Known):
+        mine = sum(known(p.used_bytes, 0) for p in held if p.pid in pids)
+        free = min(total, (gpu.free_bytes.value + mine) // MIB)
+    fixed = recipe.memory.desktop.processes
+    holders = tuple(
+        Holder(p.name, p.pid, known(p.used_bytes, 0) // MIB)
+        for p in sorted(held, key=lambda p: -known(p.used_bytes, 0))
+        if p.pid not in pids and _base(p.name) not in fixed and known(p.used_bytes, 0) >= 64 * MIB
+    )
+    ram = None
+    if isinstance(facts.memory, Known):
+        ram = facts.memory.value.usable() + sum(server.rss_bytes or 0 for server in own)
+        ram = min(ram, facts.memory.value.total) // MIB
+    return Known(
+        Budget(
+            free=free,
+            free_if_closed=min(total, free + sum(holder.mib for holder in holders)),
+            total=total,
+            ram=ram,
+            holders=holders,
+            measured=measured,
+            told=bool(held) or not processes,
+        )
+    )
+
+
+def usable_plans(facts: Facts, recipe: Recipe, route: str) -> list[Plan]:
+    """The plans of a route that this card can run at all, the fastest first."""
+    found = card(facts)
+    fused = True
+    if isinstance(found, Known):
+        fused = found.value.capability >= pair(recipe.memory.fused_attention.min_capability)
+    wanted = ("any", "fused" if fused else "math")
+    plans = [p for p in recipe.memory.plans if p.route == route and p.attention in wanted]
+    if route == "comfyui":
+        static = _static(facts, recipe)
+        return [plan for plan in plans if plan.id.endswith("-static") is static]
+    return sorted(plans, key=lambda plan: plan.warm_ms)
+
+
+def fitting(
+    plans: list[Plan], rules: MemoryRules, free_mib: int, ram_mib: int | None
+) -> list[Plan]:
+    """Those of the plans for which card and RAM have room; unknown RAM stands in no way."""
+    return [
+        plan
+        for plan in plans
+        if need_mib(plan, rules) <= free_mib and (ram_mib is None or plan.ram_mib <= ram_mib)
+    ]
+
+
+def recommend(facts: Facts, recipe: Recipe) -> Fact[Recommendation]:
+    """The fastest plan that fits now, and what stands in the way of a better one."""
+    route = route_of(facts, recipe)
+    found = budget(facts, recipe)
+    if isinstance(found, Unknown):
+        return found
+    have, rules = found.value, recipe.memory
+    plans = usable_plans(facts, recipe, route)
+    fit = fitting(plans, rules, have.free, have.ram)
+    better = fitting(plans, rules, have.free_if_closed, have.ram)
+    plan = fit[0] if fit else None
+    if_closed = better[0] if better and better[0] is not plan else None
+    lacks = ""
+    if plan is None:
+        by_card = fitting(plans, rules, have.free, None)
+        lacks = "ram" if by_card else "vram"
+    return Known(Recommendation(route, plan, if_closed, lacks, have, _reason(facts, route)))
+
+
+def speed_class(rules: MemoryRules, free_mib: int) -> int:
+    """The place in the table of how ComfyUI gets along; its length where memory is below all."""
+    fits = (n for n, row in enumerate(rules.speed_classes) if free_mib >= row.free_mib)
+    return next(fits, len(rules.speed_classes))
+
+
+def plan_line(found: Fact[Recommendation], recipe: Recipe) -> str:
+    """The recommendation in one line for a report, "" where there is none to make."""
+    if isinstance(found, Unknown) or found.value.plan is None:
+        return ""
+    told, have, rules = found.value, found.value.budget, recipe.memory
+    plan, free = found.value.plan, f"{have.free / 1024:.1f} GiB"
+    room = f"{need_mib(plan, rules) / 1024:.1f} of {free}"
+    text = f"{told.route} ({told.reason}): {plan.name}, {room}"
+    if not have.measured:
+        text += " of an empty card"
+    if told.route == "comfyui":
+        return f"{text}; {rules.speed_classes[speed_class(rules, have.free)].says}"
+    return f"{text} on the card, {plan.ram_mib / 1024:.1f} GiB of RAM"
+
+
+def _reason(facts: Facts, route: str) -> str:
+    asked = known(facts.route, "auto")
+    if asked != "auto":
+        return "as asked for"
+    if route == "comfyui":
+        return "installed here" if known(facts.comfyui) is not None else "the usual way"
+    return "installed here, ComfyUI is not"
+
+
+def _static(facts: Facts, recipe: Recipe) -> bool:
+    """Whether ComfyUI runs without dynamic VRAM: told to, or of a version that leaves it off."""
+    comfyui, system = known(facts.comfyui), known(facts.system)
+    if comfyui is None:
+        return False
+    running = [each for each in comfyui.launchers if each.kind == "server"]
+    flags = {flag.name for each in running for flag in each.flags}
+    if flags & set(_NO_DYNAMIC):
+        return True
+    version = release(known(comfyui.version, ""))
+    platform = "wsl" if system is not None and system.wsl else ""
+    return version is not None and any(
+        row.platform in ("", platform) and version < Version(row.below)
+        for row in recipe.comfyui.static_vram
+    )
+
+
+def _base(name: str) -> str:
+    return name.replace("\\", "/").rsplit("/", 1)[-1].lower()

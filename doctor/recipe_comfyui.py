@@ -1,0 +1,103 @@
+"""What ComfyUI needs and what spoils its start, as rows of ``recipes/comfyui.toml``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from klein_doctor.rows import read, rows
+
+
+class Floor(NamedTuple):
+    """Versions: below ``fails`` no Klein, below ``warns`` a wrong memory estimate.
+
+    From ``validates`` on a Klein workflow passes validation and fails only at the sampler.
+    """
+
+    fails: str
+    warns: str
+    validates: str
+    source: str
+    as_of: str
+
+
+class Essential(NamedTuple):
+    """A package without which, or outside whose pin, ComfyUI does not start."""
+
+    name: str
+    source: str
+    as_of: str
+
+
+class HarmfulFlag(NamedTuple):
+    """An argument that spoils a run: on cards below so much memory, without a package, or gone."""
+
+    flag: str
+    below_vram_mib: int
+    package: str
+    gone_from: str
+    stops: bool
+    says: str
+    source: str
+    as_of: str
+
+
+class MemoryEngine(NamedTuple):
+    """ComfyUI versions whose memory engine ends runs on a platform, and the argument against it."""
+
+    platform: str
+    min_capability: str
+    since: str
+    below: str
+    avoid: str
+    says: str
+    source: str
+    as_of: str
+
+
+class StaticVram(NamedTuple):
+    """Before this version dynamic VRAM is off unless asked for; platform "" is any."""
+
+    platform: str
+    below: str
+    source: str
+    as_of: str
+
+
+class InstallFrom(NamedTuple):
+    """What an installation by hand would check out."""
+
+    url: str
+    tag: str
+    source: str
+    as_of: str
+
+
+class ComfyRules(NamedTuple):
+    """The tables of ``comfyui.toml``."""
+
+    as_of: str
+    floor: Floor
+    essential: tuple[str, ...]
+    harmful_flags: tuple[HarmfulFlag, ...]
+    memory_engines: tuple[MemoryEngine, ...]
+    static_vram: tuple[StaticVram, ...]
+    install: InstallFrom
+
+
+def load_comfyui(folder: Path) -> ComfyRules:
+    """Read the tables.
+
+    Raises:
+        RecipeError: naming the file and row that is not what it should be.
+    """
+    data = read(folder / "comfyui.toml")
+    return ComfyRules(
+        as_of=str(data.get("as_of", "")),
+        floor=rows(Floor, data, "floor")[0],
+        essential=tuple(row.name for row in rows(Essential, data, "essential")),
+        harmful_flags=rows(HarmfulFlag, data, "harmful_flag"),
+        memory_engines=rows(MemoryEngine, data, "memory_engine"),
+        static_vram=rows(StaticVram, data, "static_vram"),
+        install=rows(InstallFrom, data, "install")[0],
+    )

@@ -1,0 +1,70 @@
+"""Which way of running the model is named when the card is partly taken; run by hand on a GPU.
+
+    python tests/benchmarks/ballast.py --target PYTHON --free 11.3 7.6 3.5
+
+A process of the target's torch holds memory until only so many GiB are free, as another program
+would; then the diagnosis runs for both routes. Prints a Markdown table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from typing import Any
+
+# Takes memory in pieces until the driver says that no more than the wanted rest is free.
+_HOLD = """
+import sys, torch
+wanted = float(sys.argv[1]) * 2**30
+torch.zeros(1, device="cuda")
+held = []
+while (over := torch.cuda.mem_get_info()[0] - wanted) > 2**22:
+    held.append(torch.empty(int(min(over, 2**30)), dtype=torch.uint8, device="cuda"))
+print("holding", flush=True)
+sys.stdin.read()
+"""
+
+
+def judged(target: str, route: str) -> dict[str, Any]:
+    """The JSON report of one route."""
+    command = [sys.executable, "-m", "klein_doctor", "--python", target, "--route", route]
+    done = subprocess.run([*command, "--format", "json"], capture_output=True, check=False)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def row(target: str, wanted: float, route: str) -> str:
+    """One line of the table."""
+    report = judged(target, route)
+    (gpu,) = report["facts"]["nvml"]["known"]["gpus"]
+    free = gpu["free_bytes"]["known"] / 2**30
+    said = [f for f in report["findings"] if f["check"] in ("vram-busy", "ram-too-small")]
+    told = "; ".join(f"{f['check']} {f['verdict']}: {f['title']}" for f in said)
+    return f"| {wanted:g} | {free:.2f} | {route} | {told} |"
+
+
+def main() -> None:
+    """Hold, judge, let go, for each amount."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--target", required=True, help="a Python with torch for the card")
+    parser.add_argument("--free", type=float, nargs="+", default=[11.3, 7.6])
+    options = parser.parse_args()
+    print("| GiB wanted free | by NVML | route | said |")
+    print("|---|---|---|---|")
+    for wanted in options.free:
+        with subprocess.Popen(
+            [options.target, "-c", _HOLD, str(wanted)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        ) as ballast:  # fmt: skip
+            assert ballast.stdout is not None and ballast.stdin is not None
+            if ballast.stdout.readline().strip() != "holding":
+                raise SystemExit("the ballast did not hold")
+            for route in ("comfyui", "diffusers"):
+                print(row(options.target, wanted, route), flush=True)
+            ballast.stdin.close()
+
+
+if __name__ == "__main__":
+    main()
