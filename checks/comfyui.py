@@ -1,16 +1,15 @@
-"""Is ComfyUI new enough, whole, and looking for models where they are?"""
+"""Is ComfyUI new enough, and are its requirements installed?"""
 
 from __future__ import annotations
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 
-from klein_doctor.installation import ComfyUI, NodePin, PathsFile, Wanted
+from klein_doctor.installation import ComfyUI, Wanted
 from klein_doctor.model import (
     Facts,
     Harm,
-    Known,
     Outcome,
+    Package,
     Private,
     Repair,
     Unknown,
@@ -22,12 +21,17 @@ from klein_doctor.recipe import Recipe
 from klein_doctor.registry import check
 from klein_doctor.routes import route_of
 
-_TORCH = ("torch", "torchvision", "torchaudio")
+Command = tuple[str | Private, ...]
+_PARTNERS = ("torchvision", "torchaudio")
+_SHOWN = 4  # of a list, in a sentence
 
 
 def here(facts: Facts, recipe: Recipe) -> ComfyUI | None:
     """The ComfyUI to judge; None on the other route and where none was found."""
     return known(facts.comfyui) if route_of(facts, recipe) == "comfyui" else None
+
+
+# --- its version -----------------------------------------------------------------------------
 
 
 @check(
@@ -38,100 +42,115 @@ def here(facts: Facts, recipe: Recipe) -> ComfyUI | None:
     requires=("comfyui-missing",),
     reads="Names in comfy/text_encoders/flux.py that came with support for Klein, then "
     "comfyui_version.py; of a running server also the version it tells itself.",
-    why="An older ComfyUI has every node of the workflow and passes its validation, then fails at "
-    "the sampler: 'mat1 and mat2 shapes cannot be multiplied (512x2560 and 7680x3072)'.",
+    why="An older ComfyUI may have every node of the workflow and pass its validation, and then "
+    "fail at the sampler: 'mat1 and mat2 shapes cannot be multiplied (512x2560 and 7680x3072)'.",
     by_hand="Update ComfyUI by the means it was installed with, then install its requirements with "
-    "the same Python, and start it anew.",
+    "the same Python, and start it anew. On a newer one that message means that the CLIP loader's "
+    "type is not flux2.",
 )
 def comfyui_too_old(facts: Facts, recipe: Recipe) -> list[Outcome] | Outcome | tuple[()]:
     comfyui = here(facts, recipe)
     if comfyui is None:
         return ()
-    floor = recipe.comfyui.floor
     if isinstance(comfyui.klein, Unknown):
         return unknown("Whether ComfyUI is new enough is not known", comfyui.klein)
-    version = known(comfyui.version, "")
-    mine = release(version) if version else None
+    version, floor = known(comfyui.version, ""), recipe.comfyui.floor
+    mine = release(version)
     if not comfyui.klein.value:
-        return _fails(comfyui, version, mine, recipe)
-    outcomes = [passed(f"ComfyUI {version} knows FLUX.2 [klein]", version=version)]
+        return _without_klein(facts, comfyui, version, recipe)
+    shown = f"ComfyUI {version}" if version else "ComfyUI"
+    outcomes = [passed(f"{shown} knows FLUX.2 [klein]", version=version)]
     if mine is not None and mine < Version(floor.warns):
         outcomes = [
             Outcome(
                 Verdict.WARN,
-                f"ComfyUI {version} is of the first that know Klein",
-                f"It estimates the model's memory wrongly; {floor.warns} and newer do not.",
+                f"ComfyUI {version} is among the first that know FLUX.2 [klein]",
+                "It estimates the memory this model needs wrongly, so runs may be slow or end with "
+                f"'out of memory'. {floor.warns} and newer do not.",
                 subject=comfyui.root,
                 evidence={"version": version, "needed": floor.warns},
-                fixes=update(comfyui),
+                fixes=(update(facts, comfyui),),
             )
         ]
     return outcomes + _stale_server(facts, comfyui, version)
 
 
-def _fails(comfyui: ComfyUI, version: str, mine: Version | None, recipe: Recipe) -> Outcome:
-    floor = recipe.comfyui.floor
-    shown = "ValueError: Got [32, 32, 32, 32] but expected positional dim 64"
-    if mine is None or mine >= Version(floor.validates):
-        shown = "mat1 and mat2 shapes cannot be multiplied (512x2560 and 7680x3072)"
+def _without_klein(facts: Facts, comfyui: ComfyUI, version: str, recipe: Recipe) -> Outcome:
+    floor, mine = recipe.comfyui.floor, release(version)
+    signs = recipe.comfyui.signs
+    sign = signs[-1] if mine is None else next(
+        (row for row in signs if mine < Version(row.below)), signs[-1]
+    )  # fmt: skip
     return Outcome(
         Verdict.FAIL,
         f"This ComfyUI{f' ({version})' if version else ''} does not know FLUX.2 [klein]",
-        f"Support came with {floor.fails}. The workflow loads all the same and fails in the "
-        f"middle: '{shown}'.",
+        f"Support came with {floor.fails}. What a Klein workflow shows here: {sign.says}.",
         subject=comfyui.root,
         evidence={"version": version, "needed": floor.fails},
-        fixes=update(comfyui),
+        fixes=(update(facts, comfyui),),
     )
 
 
 def _stale_server(facts: Facts, comfyui: ComfyUI, version: str) -> list[Outcome]:
     """A running process that is older than its files: the update took, the restart did not."""
-    search, mine = known(facts.search), release(version) if version else None
-    chosen = search.found[search.chosen] if search and search.chosen is not None else None
+    files = release(version)
     for server in known(facts.servers, ()):
-        if chosen is None or server.port != chosen.port or not server.version or mine is None:
-            continue
         running = release(server.version)
-        if running is not None and running < mine:
-            return [
-                Outcome(
-                    Verdict.WARN,
-                    f"The running ComfyUI is still {server.version}, its files are {version}",
-                    "It was updated, but not started anew.",
-                    subject=comfyui.root,
-                    evidence={"running": server.version, "files": version, "port": server.port},
-                    fixes=(Repair("restart-comfyui", "system", "manual", "start ComfyUI anew"),),
-                )
-            ]
+        if server.port != port_of(facts) or running is None or files is None or running >= files:
+            continue
+        return [
+            Outcome(
+                Verdict.WARN,
+                f"The running ComfyUI is still {server.version}, its files are {version}",
+                "It was updated, but not started anew: what runs is the older program.",
+                subject=comfyui.root,
+                evidence={"running": server.version, "files": version, "port": server.port},
+                fixes=(
+                    Repair("restart-comfyui", "system", "manual", "stop ComfyUI and start it anew"),
+                ),
+            )
+        ]
     return []
 
 
-def update(comfyui: ComfyUI) -> tuple[Repair, ...]:
+def port_of(facts: Facts) -> int | None:
+    """The port on which the judged ComfyUI runs, None where it does not."""
+    search = known(facts.search)
+    if search is None or search.chosen is None:
+        return None
+    port: int | None = search.found[search.chosen].port
+    return port
+
+
+def update(facts: Facts, comfyui: ComfyUI) -> Repair:
     """How an installation of this kind is updated."""
-    by_kind = {
-        "portable": r"run update\update_comfyui.bat beside it",
-        "desktop": "let Comfy Desktop update itself, or install its newest version",
-        "desktop-2": "update it in Comfy Desktop",
-        "stability-matrix": "press Update on ComfyUI in StabilityMatrix",
-        "pinokio": "press Update on ComfyUI in Pinokio",
-        "comfy-cli": "run 'comfy update comfy'",
-    }
-    told = by_kind.get(comfyui.kind)
-    if told is not None:
-        return (Repair("update-comfyui", "update", "manual", told),)
+    words = {
+        "portable": r"run update\update_comfyui.bat, in the folder beside ComfyUI",
+        "desktop": "let ComfyUI Desktop update itself, or install its newest version",
+        "desktop-2": "update this installation in Comfy Desktop",
+        "stability-matrix": "press Update at ComfyUI in StabilityMatrix",
+        "pinokio": "press Update at ComfyUI in Pinokio",
+    }.get(comfyui.kind)
+    commands: tuple[Command, ...] = ()
     checkout = known(comfyui.checkout)
-    if checkout is None:
-        words = "download a current ComfyUI beside it and move models and output over"
-        return (Repair("update-comfyui", "update", "manual", words),)
-    if known(checkout.dirty, True):
-        words = "its files were changed by hand: look at 'git status' there before updating"
-        return (Repair("update-comfyui", "update", "manual", words),)
-    commands: tuple[tuple[str | Private, ...], ...] = (("git", "-C", comfyui.root, "pull"),)
-    if not checkout.branch:
-        commands = (("git", "-C", comfyui.root, "checkout", "master"), *commands)
-    words = "update the checkout, then install its requirements"
-    return (Repair("update-comfyui", "update", "ask", words, commands),)
+    if words is None and checkout is None:
+        words = "update it as it was installed, or download a current one beside it"
+    elif words is None and known(checkout.dirty, True):
+        words = "files in it may be changed: see 'git status' there, put them aside, then git pull"
+    elif words is None and comfyui.kind == "comfy-cli":
+        words = "update it with comfy-cli"
+        commands = (("comfy", "--workspace", comfyui.root, "update", "comfy"),)
+    elif words is None and checkout.branch not in ("", "master"):
+        words = "it is on a branch other than master: switch to master, then git pull"
+    elif words is None:
+        words = "update the checkout, install its requirements, and start it anew"
+        git: Command = ("git", "-C", comfyui.root)
+        commands = () if checkout.branch else ((*git, "checkout", "master"),)
+        commands = (*commands, (*git, "pull"), *_install_commands(facts, comfyui))
+    return Repair("update-comfyui", "update", "ask" if commands else "manual", words, commands)
+
+
+# --- its requirements ------------------------------------------------------------------------
 
 
 @check(
@@ -140,205 +159,151 @@ def update(comfyui: ComfyUI) -> tuple[Repair, ...]:
     title="ComfyUI's requirements are installed",
     harm=Harm.STOPS,
     requires=("comfyui-missing", "python-broken"),
-    follows=("comfyui-too-old", "torch-missing"),
-    reads="ComfyUI's requirements.txt against the installed packages of its Python. PyTorch's own "
-    "lines are judged with PyTorch.",
-    why="'git pull' moves the code, not the packages. ComfyUI pins some exactly and ends its start "
-    "where they differ; others make nodes or the interface fail.",
+    follows=("comfyui-too-old",),
+    reads="ComfyUI's requirements.txt against the packages of its Python. torch itself, and "
+    "torchvision and torchaudio where they are installed, are judged with PyTorch.",
+    why="'git pull' moves the code, not the packages. Without some of them ComfyUI ends its start; "
+    "others make nodes, templates or the interface older than the program.",
     by_hand="With ComfyUI's own Python: -m pip install -r requirements.txt, naming the installed "
-    "torch and torchvision in the same command so that they stay.",
+    "torch and its partners in the same command so that they stay.",
 )
 def comfyui_requirements_stale(facts: Facts, recipe: Recipe) -> Outcome | tuple[()]:
     comfyui = here(facts, recipe)
     if comfyui is None:
         return ()
+    title = "Whether ComfyUI's requirements are installed is not known"
     if isinstance(comfyui.requirements, Unknown):
-        return unknown("Whether its requirements are installed is not known", comfyui.requirements)
-    stale = [item for item in comfyui.requirements.value if item.applies and _unmet(item)]
+        return unknown(title, comfyui.requirements)
+    if _other_python(facts):
+        return unknown(title, "the Python that runs this ComfyUI was not found; name it (--python)")
+    stale = [item for item in comfyui.requirements.value if _unmet(item, facts)]
     if not stale:
         return passed("ComfyUI's requirements are installed")
-    ends = [item for item in stale if item.name in recipe.comfyui.essential]
+    ends = [item for item in stale if _ends_start(item, recipe)]
     first = sorted(stale, key=lambda item: item not in ends)
-    told = "; ".join(f"{item.text} (here: {item.installed or 'none'})" for item in first[:4])
-    more = f", and {len(stale) - 4} more" if len(stale) > 4 else ""
+    told = "; ".join(f"{item.text} (here: {item.installed or 'none'})" for item in first[:_SHOWN])
+    more = f"; and {len(stale) - _SHOWN} more" if len(stale) > _SHOWN else ""
+    after = "It starts, but parts of it may fail or be older than the program."
+    if ends:
+        after = f"Without the first{f' {len(ends)}' if len(ends) > 1 else ''} its start ends."
     return Outcome(
         Verdict.FAIL if ends else Verdict.WARN,
         f"{len(stale)} of ComfyUI's requirements {'is' if len(stale) == 1 else 'are'} not met",
-        f"It asks for {told}{more}. "
-        + (
-            "Without these its start ends."
-            if ends
-            else "It starts, but parts of it may fail or look old."
-        ),
+        f"It asks for {told}{more}. {after}",
         subject=comfyui.root,
-        evidence={"stale": tuple(item.name for item in first[:40])},
-        fixes=_install_requirements(facts, comfyui),
+        evidence={"stale": tuple(item.name for item in first[:40]), "ends_start": len(ends)},
+        fixes=(_install(facts, recipe, comfyui, stale),),
     )
 
 
-def _unmet(item: Wanted) -> bool:
-    if item.name in _TORCH and item.installed is not None:
+def _other_python(facts: Facts) -> bool:
+    """The Python that is judged is hardly ComfyUI's: none was found for it, this lacks torch."""
+    search, torch = known(facts.search), known(facts.torch)
+    if search is None or search.chosen is None or torch is None:
         return False
-    if item.installed is None:
+    return search.found[search.chosen].python is None and not torch.present
+
+
+def _unmet(item: Wanted, facts: Facts) -> bool:
+    packages = {"torchvision": facts.torchvision, "torchaudio": facts.torchaudio}
+    partner: Package | None = known(packages.get(item.name))
+    if not item.applies or item.name == "torch" or (partner is not None and partner.present):
+        return False
+    if item.name in _PARTNERS and item.installed is not None:
+        return False
+    return item.installed is None or not fits(item.text, item.installed)
+
+
+def fits(text: str, version: str) -> bool:
+    """Whether a version meets a requirement; what cannot be compared is given the benefit."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    try:
+        return Requirement(text).specifier.contains(Version(version), prereleases=True)
+    except (InvalidRequirement, InvalidVersion):
         return True
+
+
+def _ends_start(item: Wanted, recipe: Recipe) -> bool:
+    row = next((row for row in recipe.comfyui.essential if row.name == item.name), None)
+    if row is None or item.installed is None:
+        return row is not None
+    from packaging.requirements import InvalidRequirement, Requirement
+
     try:
-        wanted = Requirement(item.text).specifier
-    except InvalidRequirement:
+        asked = [Version(spec.version) for spec in Requirement(item.text).specifier
+                 if spec.operator in ("==", ">=", "~=") and "*" not in spec.version]  # fmt: skip
+        return row.pinned and bool(asked) and Version(item.installed) < max(asked)
+    except (InvalidRequirement, InvalidVersion):
         return False
-    return release(item.installed) is not None and not wanted.contains(
-        item.installed, prereleases=True
-    )
 
 
-def _install_requirements(facts: Facts, comfyui: ComfyUI) -> tuple[Repair, ...]:
+def _install(facts: Facts, recipe: Recipe, comfyui: ComfyUI, stale: list[Wanted]) -> Repair:
+    """Install the requirements, the partners that torch lacks first and from its own index."""
+    commands = _install_commands(facts, comfyui)
+    missing = [item.name for item in stale if item.name in _PARTNERS]
+    words = "install them, keeping PyTorch as it is"
+    if commands and missing:
+        partners = _partners(facts, recipe, missing)
+        words = f"install {' and '.join(missing)} of this torch, then the rest, keeping torch"
+        commands = (partners, *commands) if partners else ()
+    if not commands:
+        words = "with ComfyUI's own Python, once PyTorch and its partners are in it: " + (
+            "pip install -r requirements.txt"
+        )
+    grade = "ask" if commands else "manual"
+    return Repair("install-requirements", "packages", grade, words, commands)
+
+
+def _install_commands(facts: Facts, comfyui: ComfyUI) -> tuple[Command, ...]:
+    """The command that keeps torch: a version that is named and installed is not looked up."""
+    kept = _kept(facts)
+    pip = _pip(facts)
+    if not pip or not kept:
+        return ()  # without torch, pip would take whichever build PyPI has
+    mark = "\\" if "\\" in comfyui.root.real else "/"
+    forms = (comfyui.root.real, comfyui.root.local, comfyui.root.public)
+    listed = Private(*(f"{form}{mark}requirements.txt" for form in forms))
+    return ((*pip, *kept, "-r", listed),)
+
+
+def _pip(facts: Facts) -> Command:
     if isinstance(facts.interpreter, Unknown):
-        words = "install requirements.txt with ComfyUI's own Python"
-        return (Repair("install-requirements", "packages", "manual", words),)
+        return ()
     python = facts.interpreter.value
-    separator = "\\" if "\\" in comfyui.root.real else "/"
-    listed = Private(*(f"{form}{separator}requirements.txt" for form in _forms(comfyui.root)))
-    kept = tuple(
-        f"{package.name}=={package.version.value}"
-        for package in (known(facts.torch), known(facts.torchvision), known(facts.torchaudio))
-        if package is not None and package.present and isinstance(package.version, Known)
-    )
-    install: tuple[str | Private, ...] = (python.path, "-m", "pip", "install")
     if not python.has_pip and python.kind.startswith("uv"):
-        install = ("uv", "pip", "install", "--python", python.path)
-    words = "install them, keeping PyTorch as it is" if kept else "install them"
-    command = (*install, *kept, "-r", listed)
-    return (Repair("install-requirements", "packages", "ask", words, (command,)),)
+        return ("uv", "pip", "install", "--python", python.path)
+    isolated = ("-s",) if python.kind == "embedded" else ()
+    return (python.path, *isolated, "-m", "pip", "install")
 
 
-def _forms(path: Private) -> tuple[str, str, str]:
-    return path.real, path.local, path.public
+def _kept(facts: Facts) -> tuple[str, ...]:
+    """torch and its partners by the version pip knows them by, () where torch is not installed.
+
+    PyPI's builds are recorded without the local tag that their version.py has.
+    """
+    found: list[str] = []
+    for fact in (facts.torch, facts.torchvision, facts.torchaudio):
+        package: Package | None = known(fact)
+        if package is None or not package.present:
+            if not found:
+                return ()
+            continue
+        recorded = [item.version for item in package.distributions]
+        version = recorded[0] if recorded else known(package.version, "")
+        if release(version) is not None:
+            found.append(f"{package.name}=={version}")
+    return tuple(found)
 
 
-@check(
-    "custom-node-pins-torch",
-    family="comfyui",
-    title="No custom node would replace PyTorch",
-    harm=Harm.NOTE,
-    requires=("comfyui-missing",),
-    reads="requirements.txt and pyproject.toml of every custom node, for lines that name torch, "
-    "its partners, xformers or another wheel index.",
-    why="Installing such a node replaces a PyTorch that works by one that may lack the card's "
-    "code; it is the commonest way a working setup breaks.",
-    by_hand="Install the node's other requirements by hand and leave the named line out.",
-)
-def custom_node_pins_torch(facts: Facts, recipe: Recipe) -> Outcome | tuple[()]:
-    comfyui = here(facts, recipe)
-    if comfyui is None:
+def _partners(facts: Facts, recipe: Recipe, missing: list[str]) -> Command:
+    """The command for torch's partners, () where the tables do not tell which belong to it."""
+    torch = known(known(facts.torch).version, "")
+    number, _, tag = torch.partition("+")
+    trio = recipe.trio(number)
+    index = next((row.index_url for row in recipe.installs if row.variant == tag), None)
+    if trio is None or index is None:
         return ()
-    if isinstance(comfyui.custom_nodes, Unknown):
-        return unknown("What custom nodes ask for is not known", comfyui.custom_nodes)
-    pins = [pin for pin in comfyui.custom_nodes.value.pins if _moves(pin, facts)]
-    if not pins:
-        return passed("No custom node would replace PyTorch")
-    nodes = tuple(dict.fromkeys(pin.node for pin in pins))
-    told = "; ".join(f"{pin.node}: {pin.text}" for pin in pins[:3])
-    more = f", and {len(nodes) - 3} more nodes" if len(nodes) > 3 else ""
-    return Outcome(
-        Verdict.WARN,
-        f"{len(nodes)} custom node{'s' if len(nodes) > 1 else ''} would replace PyTorch",
-        f"Installing their requirements again moves the PyTorch that is here: {told}{more}.",
-        subject=comfyui.base,
-        evidence={"nodes": nodes[:40]},
-        fixes=(
-            Repair(
-                "skip-pin", "config", "manual", "leave these lines out when you install the nodes"
-            ),
-        ),
-    )
-
-
-def _moves(pin: NodePin, facts: Facts) -> bool:
-    """Whether installing this line would change what is installed."""
-    try:
-        wanted = Requirement(pin.text)
-    except InvalidRequirement:
-        return True  # another index, or a wheel named directly
-    packages = {"torch": facts.torch, "torchvision": facts.torchvision}
-    if wanted.name.lower() in packages:
-        fact = packages[wanted.name.lower()]
-        version = known(fact.value.version, "") if isinstance(fact, Known) else ""
-    elif wanted.name.lower() == "torchaudio" and isinstance(facts.torchaudio, Known):
-        version = known(facts.torchaudio.value.version, "")
-    else:
-        listed = known(facts.packages)
-        version = (listed.version(wanted.name.lower()) or "") if listed is not None else ""
-    if not version or release(version) is None:
-        return False  # not here: nothing is replaced by it alone
-    return bool(wanted.url) or not wanted.specifier.contains(version, prereleases=True)
-
-
-@check(
-    "model-paths-broken",
-    family="comfyui",
-    title="ComfyUI's model paths lead somewhere",
-    harm=Harm.STOPS,
-    requires=("comfyui-missing",),
-    reads="extra_model_paths.yaml, files given by --extra-model-paths-config, the base directory, "
-    "and whether the folders they name exist.",
-    why="An invalid file ends ComfyUI's start; a section that leads nowhere hides every model in "
-    "it: 'Value not in list'.",
-    by_hand="Open the file named above at the line named; indent with spaces, write Windows paths "
-    "without quotes or with single ones, and check that base_path exists.",
-)
-def model_paths_broken(facts: Facts, recipe: Recipe) -> list[Outcome] | Outcome | tuple[()]:
-    comfyui = here(facts, recipe)
-    if comfyui is None:
-        return ()
-    outcomes = []
-    for file in comfyui.path_files:
-        outcome = _broken(file) if file.fault else _leads_nowhere(file)
-        if outcome is not None:
-            outcomes.append(outcome)
-    if outcomes:
-        return outcomes
-    if isinstance(comfyui.folders, Unknown):
-        return unknown("Where ComfyUI looks for models is not known", comfyui.folders)
-    if not any(folder.exists for folder in comfyui.folders.value):
-        return _no_folder(comfyui)
-    return passed("ComfyUI's model folders exist")
-
-
-def _broken(file: PathsFile) -> Outcome:
-    where = f" in line {file.line}" if file.line else ""
-    return Outcome(
-        Verdict.FAIL,
-        f"ComfyUI cannot read its model paths{where}",
-        f"Of this file it is said: {file.fault}. ComfyUI ends its start over it.",
-        subject=file.path,
-        evidence={"line": file.line, "fault": file.fault},
-        fixes=(
-            Repair(
-                "repair-model-paths", "config", "ask", "correct the file, or put it aside for now"
-            ),
-        ),
-    )
-
-
-def _leads_nowhere(file: PathsFile) -> Outcome | None:
-    """A warning where nothing a file names exists; one absent folder of many is ordinary."""
-    if not file.missing or len(file.missing) < file.folders:
-        return None
-    return Outcome(
-        Verdict.WARN,
-        "The extra model paths lead nowhere",
-        f"None of the {file.folders} folders this file names exists; it was likely moved, or the "
-        "disk is not mounted. Models in them are not seen.",
-        subject=file.path,
-        evidence={"missing": tuple(path for _, path in file.missing[:10])},
-        fixes=(Repair("repair-model-paths", "config", "ask", "correct base_path, or take it out"),),
-    )
-
-
-def _no_folder(comfyui: ComfyUI) -> Outcome:
-    return Outcome(
-        Verdict.FAIL,
-        "None of ComfyUI's model folders exists",
-        "Its base directory holds no models folder; it was likely moved or named wrongly.",
-        subject=comfyui.base,
-        fixes=(Repair("repair-model-paths", "config", "ask", "name the right --base-directory"),),
-    )
+    belonging = {"torchvision": trio.torchvision, "torchaudio": trio.torchaudio}
+    named = (f"{name}=={belonging[name]}+{tag}" for name in missing)
+    return (*_pip(facts), *_kept(facts), *named, "--index-url", index)

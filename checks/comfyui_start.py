@@ -5,10 +5,10 @@ from __future__ import annotations
 from packaging.version import Version
 
 from klein_doctor.card import card, chosen_gpu
-from klein_doctor.checks.comfyui import here
-from klein_doctor.installation import ComfyUI, Launcher
-from klein_doctor.model import Facts, Harm, Known, Outcome, Repair, Unknown, Verdict, known
-from klein_doctor.outcomes import passed, release, unknown
+from klein_doctor.checks.comfyui import here, port_of
+from klein_doctor.installation import ComfyUI, Flag, Launcher, Server
+from klein_doctor.model import Fact, Facts, Harm, Known, Outcome, Repair, Unknown, Verdict, known
+from klein_doctor.outcomes import passed, release, unknown, without_card
 from klein_doctor.recipe import Recipe, pair
 from klein_doctor.recipe_comfyui import HarmfulFlag, MemoryEngine
 from klein_doctor.registry import check
@@ -16,12 +16,32 @@ from klein_doctor.registry import check
 _REACHED = {"any": "on every network this machine is in", "private": "from its local network",
             "public": "from the internet"}  # fmt: skip
 _WIDEST = ("public", "any", "private")
+_SHOWN = 10
+_LOCAL = "127.0.0.1:8188:8188"
 
 
 def used(comfyui: ComfyUI) -> tuple[Launcher, ...]:
-    """The launchers that count: the running server's arguments, else all that were found."""
+    """The launchers that count: the running server's arguments, else all that were found.
+
+    The portable brings a file that starts it on the processor; beside others it does not count.
+    """
     running = tuple(each for each in comfyui.launchers if each.kind == "server")
-    return running or comfyui.launchers
+    others = tuple(each for each in comfyui.launchers if "--cpu" not in _names(each))
+    return running or others or comfyui.launchers
+
+
+def _names(launcher: Launcher) -> set[str]:
+    return {flag.name for flag in launcher.flags}
+
+
+def _place(launcher: Launcher) -> str:
+    """Where its arguments stand, in words; the path itself is the finding's subject."""
+    if launcher.kind == "server":
+        return "the running server's arguments"
+    return f"line {launcher.line} of the file" if launcher.line else "the saved settings"
+
+
+# --- who reaches it --------------------------------------------------------------------------
 
 
 @check(
@@ -30,51 +50,94 @@ def used(comfyui: ComfyUI) -> tuple[Launcher, ...]:
     title="ComfyUI answers this machine alone",
     harm=Harm.NOTE,
     requires=("comfyui-missing",),
-    reads="--listen in the arguments of the running server, and in batch files, scripts and saved "
-    "settings that start it.",
+    reads="--listen in the arguments of running servers, else in batch files, scripts and saved "
+    "settings that start ComfyUI.",
     why="ComfyUI has no login. Whoever reaches its port can run workflows, read and write files in "
     "its folders and, through custom nodes, run code. A bare --listen opens it to all networks.",
     by_hand="Take --listen out, or write --listen 127.0.0.1. To reach it from elsewhere use an SSH "
-    "tunnel; in a container publish the port as 127.0.0.1:8188:8188.",
+    f"tunnel; in a container publish the port as {_LOCAL}; in WSL, Windows reaches it at localhost "
+    "all the same.",
 )
-def comfyui_exposed(facts: Facts, recipe: Recipe) -> Outcome | tuple[()]:
+def comfyui_exposed(facts: Facts, recipe: Recipe) -> list[Outcome] | Outcome | tuple[()]:
     comfyui = here(facts, recipe)
     if comfyui is None:
         return ()
-    open_ = [each for each in used(comfyui) if each.listen in _REACHED]
-    if not open_:
-        return passed("ComfyUI answers this machine alone")
-    worst = min(open_, key=lambda each: _WIDEST.index(each.listen))
+    wide = [each for each in used(comfyui) if each.listen in _REACHED]
+    outcomes = [_open(facts, wide)] if wide else []
+    running = any(each.kind == "server" for each in comfyui.launchers)
+    for server in known(facts.servers, ()):
+        judged = running and server.port == port_of(facts)
+        if server.outcome == "ok" and server.listen in _REACHED and not judged:
+            outcomes.append(_other_open(server))
+    if not outcomes and isinstance(facts.servers, Unknown):
+        return unknown("Who can reach ComfyUI is not known", facts.servers)
+    return outcomes or passed("ComfyUI answers this machine alone")
+
+
+def _open(facts: Facts, wide: list[Launcher]) -> Outcome:
+    worst = min(wide, key=lambda each: _WIDEST.index(each.listen))
+    runs = worst.kind == "server"
     system = known(facts.system)
     inside = system is not None and bool(system.container)
-    place = f"line {worst.line} of the file" if worst.line else "the saved arguments"
-    if worst.kind == "server":
-        place = "the running server's arguments"
     detail = (
-        f"With {place} it can be reached {_REACHED[worst.listen]}, and it has no login: whoever "
-        "reaches it can run workflows and read files."
+        f"With --listen in {_place(worst)} it can be reached {_REACHED[worst.listen]}. It has no "
+        "login: whoever reaches it can run workflows and read files."
     )
+    if len(wide) > 1:
+        detail += f" {len(wide)} ways of starting it do so."
     if inside:
-        detail += " In a container this is how one gets in: publish the port to 127.0.0.1 only."
-    if len(open_) > 1:
-        detail += f" {len(open_)} ways of starting it do so."
+        detail += (
+            " In a container this is how one gets in at all; who gets in is decided by how the "
+            "port is published: keep it to this machine."
+        )
+    elif system is not None and system.wsl:
+        detail += " Windows reaches a server in WSL at localhost without it."
     return Outcome(
         Verdict.FAIL if worst.listen == "public" else Verdict.WARN,
-        f"ComfyUI {'is' if worst.kind == 'server' else 'would be'} open to others",
+        f"ComfyUI {'is' if runs else 'would be'} open to others",
         detail,
         subject=worst.path,
-        evidence={"listen": worst.listen, "line": worst.line, "kind": worst.kind},
+        evidence={
+            "listen": worst.listen,
+            "line": worst.line,
+            "kind": worst.kind,
+            "places": tuple(each.path for each in wide[:_SHOWN]),
+        },
+        fixes=(_close(worst, inside),),
+    )
+
+
+def _close(worst: Launcher, inside: bool) -> Repair:
+    if inside:
+        command = ("docker", "run", "-p", _LOCAL, "...")
+        words = "publish the port to the host's own address alone"
+        return Repair("listen-loopback", "config", "manual", words, (command,))
+    if worst.kind == "server":
+        words = "stop it, and start it without --listen or with --listen 127.0.0.1"
+        return Repair("listen-loopback", "config", "manual", words)
+    words = f"in {_place(worst)} take --listen out, or write --listen 127.0.0.1"
+    return Repair("listen-loopback", "config", "ask", words)
+
+
+def _other_open(server: Server) -> Outcome:
+    return Outcome(
+        Verdict.FAIL if server.listen == "public" else Verdict.WARN,
+        f"A ComfyUI that runs on port {server.port} is open to others",
+        f"It is not the one that is judged here. It can be reached {_REACHED[server.listen]}, and "
+        "it has no login: whoever reaches it can run workflows and read files.",
+        evidence={"listen": server.listen, "port": server.port},
         fixes=(
             Repair(
                 "listen-loopback",
                 "config",
-                "ask",
-                "publish the port as 127.0.0.1:8188:8188"
-                if inside
-                else "take --listen out, or write --listen 127.0.0.1",
+                "manual",
+                "stop it, and start it without --listen or with --listen 127.0.0.1",
             ),
         ),
     )
+
+
+# --- arguments that do harm ------------------------------------------------------------------
 
 
 @check(
@@ -95,22 +158,31 @@ def comfyui_flags_harmful(facts: Facts, recipe: Recipe) -> list[Outcome] | Outco
         return ()
     outcomes = []
     for row in recipe.comfyui.harmful_flags:
-        at = next((e for e in used(comfyui) if row.flag in {f.name for f in e.flags}), None)
-        if at is None:
+        # What runs has started, whatever a package or a version speaks against it.
+        at = [each for each in used(comfyui) if row.flag in _names(each)]
+        at = [each for each in at if each.kind != "server" or not row.stops]
+        if not at:
             continue
+        title = f"Whether {row.flag} does harm here is not known"
         applies = _applies(row, facts, comfyui)
         if isinstance(applies, Unknown):
-            outcomes.append(unknown(f"Whether {row.flag} does harm here is not known", applies))
+            outcomes.append(
+                without_card(title, facts, applies)
+                if row.below_vram_mib
+                else unknown(title, applies)
+            )
         elif applies.value:
             outcomes.append(_harmful(row, at))
     return outcomes or passed("ComfyUI's arguments suit this machine")
 
 
-def _applies(row: HarmfulFlag, facts: Facts, comfyui: ComfyUI) -> Known[bool] | Unknown:
+def _applies(row: HarmfulFlag, facts: Facts, comfyui: ComfyUI) -> Fact[bool]:
     if row.below_vram_mib:
         gpu = chosen_gpu(facts)
-        if gpu is None or isinstance(gpu.total_bytes, Unknown):
-            return Unknown("the card's memory is not known")
+        if gpu is None:
+            return Unknown("which card would be used is not known")
+        if isinstance(gpu.total_bytes, Unknown):
+            return gpu.total_bytes
         if gpu.total_bytes.value >> 20 >= row.below_vram_mib:
             return Known(False)
     if row.package:
@@ -127,16 +199,24 @@ def _applies(row: HarmfulFlag, facts: Facts, comfyui: ComfyUI) -> Known[bool] | 
     return Known(True)
 
 
-def _harmful(row: HarmfulFlag, at: Launcher) -> Outcome:
-    where = f" (line {at.line})" if at.line else ""
+def _harmful(row: HarmfulFlag, at: list[Launcher]) -> Outcome:
+    more = f"; so it does in {len(at) - 1} more" if len(at) > 1 else ""
     return Outcome(
         Verdict.WARN,
         f"ComfyUI {'does not start' if row.stops else 'is held back'} with {row.flag}",
-        f"{row.flag} {row.says}. It stands in the {at.kind} arguments{where}.",
-        subject=at.path,
-        evidence={"flag": row.flag, "line": at.line, "kind": at.kind},
+        f"{row.flag} {row.says}. It stands in {_place(at[0])}{more}.",
+        subject=at[0].path,
+        evidence={
+            "flag": row.flag,
+            "line": at[0].line,
+            "kind": at[0].kind,
+            "places": tuple(each.path for each in at[:_SHOWN]),
+        },
         fixes=(Repair("release-flags", "config", "ask", f"take {row.flag} out"),),
     )
+
+
+# --- the memory engine -----------------------------------------------------------------------
 
 
 @check(
@@ -146,8 +226,8 @@ def _harmful(row: HarmfulFlag, at: Launcher) -> Outcome:
     harm=Harm.STOPS,
     requires=("comfyui-missing",),
     follows=("comfyui-too-old",),
-    reads="ComfyUI's version, the platform, the card's generation and the arguments, against a "
-    "table of versions in which dynamic VRAM or pinned memory ended runs.",
+    reads="ComfyUI's version, the platform, the cards and the arguments, against a table of "
+    "versions in which dynamic VRAM (its way of moving weights to the card and back) ended runs.",
     why="These end in driver errors or a killed process, which look like a broken card or too "
     "little memory.",
     by_hand="Update ComfyUI; until then start it with the argument named above.",
@@ -157,26 +237,67 @@ def comfyui_memory_engine(facts: Facts, recipe: Recipe) -> Outcome | tuple[()]:
     if comfyui is None:
         return ()
     title = "Whether its memory engine is sound here is not known"
-    if isinstance(comfyui.version, Unknown):
-        return unknown(title, comfyui.version)
-    if isinstance(facts.system, Unknown):
-        return unknown(title, facts.system)
-    mine = release(comfyui.version.value)
-    platform = "wsl" if facts.system.value.wsl else facts.system.value.os
-    flags = {flag.name for each in used(comfyui) for flag in each.flags}
+    for fact in (comfyui.version, facts.system):
+        if isinstance(fact, Unknown):
+            return unknown(title, fact)
+    version, system = known(comfyui.version), known(facts.system)
+    mine = release(version)
+    platform = "wsl" if system.wsl else system.os
+    doubt: Unknown | None = None
     for row in recipe.comfyui.memory_engines:
-        if row.platform != platform or mine is None or row.avoid in flags:
+        if row.platform not in ("", platform) or mine is None:
             continue
-        if not Version(row.since) <= mine < Version(row.below):
+        if not Version(row.since) <= mine < Version(row.below) or not _started_so(row, comfyui):
             continue
+        hit = _hits(row, facts)
+        if isinstance(hit, Unknown):
+            doubt = hit
+        elif hit.value:
+            return _engine(row, comfyui, version)
+    if doubt is not None:
+        return without_card(title, facts, doubt)
+    return passed("No fault of its memory engine is known here")
+
+
+def _started_so(row: MemoryEngine, comfyui: ComfyUI) -> bool:
+    """Whether some way of starting it has what the row needs and nothing that avoids it."""
+    ways = [each.flags for each in used(comfyui)] or [()]
+    return any(
+        _has(flags, row.needs) and not {flag.name for flag in flags} & set(row.avoid)
+        for flags in ways
+    )
+
+
+def _has(flags: tuple[Flag, ...], wanted: str) -> bool:
+    """Whether an argument is given, with the value that is named or with none at all."""
+    name, _, value = wanted.partition(" ")
+    return not name or any(
+        flag.name == name and (not flag.value.real or value in flag.value.real.split())
+        for flag in flags
+    )
+
+
+def _hits(row: MemoryEngine, facts: Facts) -> Fact[bool]:
+    """Whether the cards are of the kind the row is about."""
+    if row.min_gpus:
+        if isinstance(facts.visible, Unknown):
+            return facts.visible
+        if len(facts.visible.value.order) < row.min_gpus:
+            return Known(False)
+    if row.max_vram_mib:
+        gpu = chosen_gpu(facts)
+        if gpu is None:
+            return Unknown("which card would be used is not known")
+        if isinstance(gpu.total_bytes, Unknown):
+            return gpu.total_bytes
+        if gpu.total_bytes.value >> 20 > row.max_vram_mib:
+            return Known(False)
+    if pair(row.min_capability) > (0, 0):
         found = card(facts)
         if isinstance(found, Unknown):
-            if pair(row.min_capability) > (0, 0):
-                return unknown(title, found)
-        elif found.value.capability < pair(row.min_capability):
-            continue
-        return _engine(row, comfyui, comfyui.version.value)
-    return passed("No fault of its memory engine is known here")
+            return found
+        return Known(found.value.capability >= pair(row.min_capability))
+    return Known(True)
 
 
 def _engine(row: MemoryEngine, comfyui: ComfyUI, version: str) -> Outcome:
@@ -186,9 +307,5 @@ def _engine(row: MemoryEngine, comfyui: ComfyUI, version: str) -> Outcome:
         f"With this version {row.says}.",
         subject=comfyui.root,
         evidence={"version": version, "avoid": row.avoid},
-        fixes=(
-            Repair(
-                "release-flags", "config", "ask", f"update ComfyUI, or start it with {row.avoid}"
-            ),
-        ),
+        fixes=(Repair("release-flags", "config", "ask", row.cure),),
     )

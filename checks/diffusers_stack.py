@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from packaging.requirements import InvalidRequirement, Requirement
+from typing import TYPE_CHECKING
+
 from packaging.version import InvalidVersion, Version
 
 from klein_doctor.model import (
@@ -21,6 +22,9 @@ from klein_doctor.recipe import Recipe
 from klein_doctor.recipe_stack import StackFloor
 from klein_doctor.registry import check
 from klein_doctor.routes import route_of
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 
 def _floor(recipe: Recipe, name: str) -> StackFloor:
@@ -182,6 +186,8 @@ def accelerate_missing(facts: Facts, recipe: Recipe) -> Outcome | tuple[()]:
 
 def unmet(text: str, facts: Facts, names: tuple[str, ...]) -> str | None:
     """The name a requirement is on, if it is one of names, applies here and is not met."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
     try:
         wanted = Requirement(text)
     except InvalidRequirement:

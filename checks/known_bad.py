@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from packaging.requirements import Requirement
+from typing import TYPE_CHECKING
+
 from packaging.version import InvalidVersion, Version
 
 from klein_doctor.card import card
@@ -12,6 +13,9 @@ from klein_doctor.recipe import Recipe, pair
 from klein_doctor.recipe_stack import KnownBad
 from klein_doctor.registry import check
 from klein_doctor.routes import route_of
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 
 @check(
@@ -76,6 +80,8 @@ def _card(row: KnownBad, facts: Facts) -> Fact[bool]:
 
 
 def _packages(row: KnownBad, facts: Facts) -> list[Fact[bool]]:
+    from packaging.requirements import Requirement
+
     return [_package(Requirement(text), facts) for text in row.packages]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from klein_doctor import plans
+from klein_doctor.card import chosen_gpu
 from klein_doctor.model import (
     Evidence,
     Facts,
@@ -71,8 +72,11 @@ def vram_busy(facts: Facts, recipe: Recipe) -> Outcome:
     if isinstance(found, Unknown):
         return _without(facts, title, found)
     told = found.value
-    if not told.budget.measured:
-        return passed("On an empty card it fits; what is free was not measured")
+    gpu = chosen_gpu(facts)
+    if not told.budget.measured and gpu is not None and isinstance(gpu.free_bytes, Unknown):
+        if isinstance(facts.nvml, Known) and facts.nvml.value.stage == "assumed":
+            return passed("On an empty card it fits; an assumed card has nothing on it")
+        return unknown(title, gpu.free_bytes)
     if told.plan is None and told.lacks == "vram":
         return _too_busy(told, recipe)
     if told.plan is None:

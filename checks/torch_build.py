@@ -53,7 +53,7 @@ def repairs(facts: Facts, recipe: Recipe, *, again: bool = False) -> tuple[Repai
     title="PyTorch is installed in the target",
     harm=Harm.STOPS,
     requires=("python-broken",),
-    follows=("python-too-old", "comfyui-missing"),
+    follows=("python-too-old", "python-too-new", "comfyui-missing"),
     reads="The folders the target imports packages from (site-packages), without starting it.",
     why="PyTorch (the package torch) runs the model. It must be in the very environment that "
     "starts ComfyUI or your script; an installation elsewhere does not count.",

@@ -9,22 +9,28 @@ from klein_doctor.rows import read, rows
 
 
 class Floor(NamedTuple):
-    """Versions: below ``fails`` no Klein, below ``warns`` a wrong memory estimate.
-
-    From ``validates`` on a Klein workflow passes validation and fails only at the sampler.
-    """
+    """Versions: below ``fails`` no Klein, below ``warns`` a wrong memory estimate."""
 
     fails: str
     warns: str
-    validates: str
+    source: str
+    as_of: str
+
+
+class Sign(NamedTuple):
+    """What a Klein workflow ends with on versions below."""
+
+    below: str
+    says: str
     source: str
     as_of: str
 
 
 class Essential(NamedTuple):
-    """A package without which, or outside whose pin, ComfyUI does not start."""
+    """A package without which ComfyUI does not start; pinned: nor with an older one."""
 
     name: str
+    pinned: bool
     source: str
     as_of: str
 
@@ -43,14 +49,18 @@ class HarmfulFlag(NamedTuple):
 
 
 class MemoryEngine(NamedTuple):
-    """ComfyUI versions whose memory engine ends runs on a platform, and the argument against it."""
+    """ComfyUI versions whose memory engine ends runs; the file says what each field means."""
 
     platform: str
     min_capability: str
+    min_gpus: int
+    max_vram_mib: int
     since: str
     below: str
-    avoid: str
+    needs: str
+    avoid: tuple[str, ...]
     says: str
+    cure: str
     source: str
     as_of: str
 
@@ -78,7 +88,8 @@ class ComfyRules(NamedTuple):
 
     as_of: str
     floor: Floor
-    essential: tuple[str, ...]
+    signs: tuple[Sign, ...]
+    essential: tuple[Essential, ...]
     harmful_flags: tuple[HarmfulFlag, ...]
     memory_engines: tuple[MemoryEngine, ...]
     static_vram: tuple[StaticVram, ...]
@@ -95,7 +106,8 @@ def load_comfyui(folder: Path) -> ComfyRules:
     return ComfyRules(
         as_of=str(data.get("as_of", "")),
         floor=rows(Floor, data, "floor")[0],
-        essential=tuple(row.name for row in rows(Essential, data, "essential")),
+        signs=rows(Sign, data, "sign"),
+        essential=rows(Essential, data, "essential"),
         harmful_flags=rows(HarmfulFlag, data, "harmful_flag"),
         memory_engines=rows(MemoryEngine, data, "memory_engine"),
         static_vram=rows(StaticVram, data, "static_vram"),

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from packaging.requirements import InvalidRequirement, Requirement
-
 from klein_doctor.rows import RecipeError, read, rows
 
 
@@ -71,6 +69,9 @@ def load_stack(folder: Path) -> StackRules:
     Raises:
         RecipeError: naming the file and row that is not what it should be.
     """
+    # Heavy, and not needed to explain or to list checks.
+    from packaging.requirements import InvalidRequirement, Requirement
+
     data = read(folder / "stack.toml")
     bad = rows(KnownBad, read(folder / "known_bad.toml"), "known_bad")
     for row in bad:

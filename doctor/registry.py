@@ -119,7 +119,7 @@ def _family_order(module: str) -> tuple[int, str]:
     """Subjects in the order in which a machine is built up; new files come after."""
     known = (
         "gpu_missing", "gpu", "driver", "comfyui_missing", "python_env", "python_path",
-        "torch_build", "torch_age", "torch_partners", "comfyui", "comfyui_start",
-        "diffusers_stack", "packages", "known_bad", "memory", "disk", "security",
+        "torch_build", "torch_age", "torch_partners", "comfyui", "comfyui_folders",
+        "comfyui_start", "diffusers_stack", "packages", "known_bad", "memory", "disk", "security",
     )  # fmt: skip
     return (known.index(module) if module in known else len(known), module)

@@ -12,7 +12,7 @@ from rich.text import Text
 from klein_doctor.report.text import render_text
 
 DOCS = Path(__file__).parent.parent / "docs"
-PICTURES = {"problem": "cu126-wheel-on-sm120", "healthy": "h100-80gb-linux"}
+PICTURES = {"problem": "cu126-wheel-on-sm120", "healthy": "healthy-rtx5070-linux-cu130"}
 
 
 def main() -> None:

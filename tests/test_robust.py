@@ -11,7 +11,7 @@ from command import FORMATS, Ran, doctor, one_line, stranger
 from targets import BOMBS, make_venv, put_package, put_record, site_packages
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX links and layouts")
-ASSUMED = ("--format", "json", "--assume", "RTX 5070,driver=580")
+ASSUMED = ("--route", "diffusers", "--format", "json", "--assume", "RTX 5070,driver=580")
 
 
 def listing(folder: Path) -> dict[str, int]:

@@ -42,7 +42,7 @@ def find(
 def _named(outside: Outside, named: str) -> Found:
     text = "".join(sign if sign.isprintable() else "?" for sign in named[:200])
     try:
-        path = Path(named) if Path(named).is_absolute() else Path.cwd() / named
+        path = outside.here() / named
         there = is_dir(path)
     except (OSError, ValueError):
         there = False

@@ -179,7 +179,7 @@ def _stability_matrix(outside: Outside) -> Iterator[Known]:
     library = _text(_json(roaming / "StabilityMatrix" / "library.json"), "LibraryPath")
     places = [_at(outside, Path(library))] if library else []
     places += [roaming / "StabilityMatrix"]
-    here = Path.cwd() if outside.root == Path("/") else outside.root
+    here = outside.here()
     places += [folder / "Data" for folder in (here, here / "StabilityMatrix")]
     for data in places:
         settings = _json(data / "settings.json")

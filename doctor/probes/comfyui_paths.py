@@ -25,6 +25,7 @@ _OWN = {
 _OUTPUT = {"text_encoders": "clip"}
 _LONGEST_YAML = 256 << 10
 _MOST_FOLDERS = 200
+_MOST_KEYS = 1000
 
 
 class _Extra(NamedTuple):
@@ -167,21 +168,40 @@ def _load(path: Path) -> tuple[dict[Any, Any], str, int]:
 
 
 def _parse(text: str) -> tuple[dict[Any, Any], str, int]:
+    """The sections of a text as PyYAML, which ComfyUI uses, would read them."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     reader = YAML(typ="safe", pure=True)
     reader.version = (1, 1)
-    reader.allow_duplicate_keys = True
     try:
-        data = reader.load(text)
+        # Composed, not constructed: nothing is built from tags, and no alias is unfolded.
+        node = reader.compose(text)
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark is not None else 0
-        return {}, f"it is not valid YAML ({error.problem or 'error'})"[:200], line
-    except (YAMLError, ValueError, RecursionError, TypeError, AttributeError):
+        return {}, f"it is not valid YAML ({_plain(str(error.problem or 'error'))})", line
+    except (YAMLError, ValueError, RecursionError, TypeError, AttributeError, KeyError):
         return {}, "it is not valid YAML", 0
+    data = None if node is None else _value(node, 2)
     if data is None:
         return {}, "it is empty, over which ComfyUI's start ends", 0
     if not isinstance(data, dict):
         return {}, "it holds a list or a text where sections must be", 1
     return data, "", 0
+
+
+def _value(node: Any, depth: int) -> Any:
+    """A node as the plain value it stands for, so many levels deep; of two keys the last counts."""
+    kind = str(node.tag).rpartition(":")[2]
+    if kind == "map" and isinstance(node.value, list):
+        pairs = node.value[:_MOST_KEYS] if depth else ()
+        return {str(_value(key, 0)): _value(value, depth - 1) for key, value in pairs}
+    if kind == "str":
+        return str(node.value)
+    if kind == "bool":
+        return str(node.value).lower() in ("yes", "true", "on")
+    return None if kind == "null" else [kind]
+
+
+def _plain(text: str) -> str:
+    return "".join(sign if sign.isprintable() else "?" for sign in text[:200])

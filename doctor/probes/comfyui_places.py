@@ -74,7 +74,7 @@ def configured_ports(outside: Outside) -> tuple[int, ...]:
 
 
 def _usual(outside: Outside) -> Iterator[Known]:
-    here = Path.cwd() if outside.root == Path("/") else outside.root
+    here = outside.here()
     above = list(here.parents)[:2]
     inner = [here / "ComfyUI", here / "ComfyUI_windows_portable" / "ComfyUI"]
     for folder in (here, *above, *inner):

@@ -50,6 +50,15 @@ class Outside:
     def windows(self) -> bool:
         return self.platform == "win32"
 
+    def here(self) -> Path:
+        """The current folder; one that does not exist where it was deleted under us."""
+        if self.root != Path("/"):
+            return self.root
+        try:
+            return Path.cwd()
+        except OSError:
+            return self.root / "deleted"
+
     def at(self, path: str) -> Path:
         """A path of the machine as a path of this process."""
         return self.root / path.lstrip("/") if path.startswith("/") else Path(path)

@@ -30,7 +30,7 @@ def _quoted(text: str, windows: bool) -> str:
         return f'"{text}"' if re.search(r"[\s&()^;,=!'+|<>]", text) and "==" not in text else text
     if text.startswith("~/"):
         return "~/" + (shlex.quote(text[2:]) if text[2:] else "")
-    return text if re.fullmatch(r"[\w@%+=:,./~<>-]+", text) and "<" not in text else _posix(text)
+    return text if re.fullmatch(r"[\w@%+=:,./~-]+", text) else _posix(text)
 
 
 def _posix(text: str) -> str:

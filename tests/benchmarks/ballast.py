@@ -42,7 +42,8 @@ def row(target: str, wanted: float, route: str) -> str:
     free = gpu["free_bytes"]["known"] / 2**30
     said = [f for f in report["findings"] if f["check"] in ("vram-busy", "ram-too-small")]
     told = "; ".join(f"{f['check']} {f['verdict']}: {f['title']}" for f in said)
-    return f"| {wanted:g} | {free:.2f} | {route} | {told} |"
+    plan = next((f["evidence"].get("plan") for f in said if "plan" in f["evidence"]), None)
+    return f"| {wanted:g} | {free:.2f} | {route} | {plan or '-'} | {told} |"
 
 
 def main() -> None:
@@ -51,8 +52,8 @@ def main() -> None:
     parser.add_argument("--target", required=True, help="a Python with torch for the card")
     parser.add_argument("--free", type=float, nargs="+", default=[11.3, 7.6])
     options = parser.parse_args()
-    print("| GiB wanted free | by NVML | route | said |")
-    print("|---|---|---|---|")
+    print("| GiB wanted free | by NVML | route | plan | said |")
+    print("|---|---|---|---|---|")
     for wanted in options.free:
         with subprocess.Popen(
             [options.target, "-c", _HOLD, str(wanted)],

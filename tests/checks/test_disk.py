@@ -1,0 +1,55 @@
+"""Room for the model's files, and rights on their folder."""
+
+from __future__ import annotations
+
+import around as a
+import construct as c
+import constructed
+import pytest
+from judging import FAIL, PASS, UNKNOWN, WARN, alone, judge_one, silent
+
+from klein_doctor.model import Facts, Known, Unknown, Verdict
+
+GONE = Unknown("not read")
+
+
+def with_disks(facts: Facts | None = None, **changes: object) -> Facts:
+    return (facts or c.machine())._replace(disks=Known(a.disks(**changes)))
+
+
+@pytest.mark.parametrize(("free", "verdict"), [(180, PASS), (12, PASS), (11, WARN), (0, FAIL)])
+def test_room_for_the_files(free: int, verdict: Verdict) -> None:
+    assert alone("disk-too-small", with_disks(free=free)) is verdict
+
+
+def test_the_diffusers_route_looks_at_the_hub_cache_and_needs_more() -> None:
+    found = judge_one("disk-too-small", with_disks(constructed.diffusers(), free=14))
+    assert found.verdict is WARN and found.evidence["role"] == "hub-cache"
+    assert "FLUX.2-klein-4B" in found.detail
+
+
+def test_rights() -> None:
+    assert alone("models-not-writable", with_disks()) is PASS
+    found = judge_one("models-not-writable", with_disks(writable=Known(False)))
+    assert found.verdict is FAIL and found.subject is not None
+    assert found.subject.public == "~/ComfyUI/models"
+
+
+def test_paths_trouble_windows_alone() -> None:
+    assert silent("path-troublesome", with_disks(ascii=False))
+    windows = c.on_windows(c.machine(windows=True))
+    assert alone("path-troublesome", windows) is PASS
+    odd = windows._replace(disks=Known(a.disks(a.PORTABLE, ascii=False)))
+    assert alone("path-troublesome", odd) is WARN
+    long = windows._replace(disks=Known(a.disks(a.PORTABLE, longest=300)))
+    assert "300 characters" in judge_one("path-troublesome", long).title
+
+
+def test_ignorance() -> None:
+    for name in ("disk-too-small", "models-not-writable"):
+        assert alone(name, c.machine()._replace(disks=GONE)) is UNKNOWN
+        assert silent(name, c.machine()._replace(disks=Known(())))
+    assert alone("disk-too-small", with_disks(free=1)._replace(
+        disks=Known(tuple(d._replace(free=GONE) for d in a.disks())))) is UNKNOWN  # fmt: skip
+    assert alone("models-not-writable", with_disks(writable=GONE)) is UNKNOWN
+    assert alone("path-troublesome", c.machine()._replace(system=GONE)) is UNKNOWN
