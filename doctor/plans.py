@@ -82,8 +82,10 @@ def budget(facts: Facts, recipe: Recipe) -> Fact[Budget]:
         return Unknown("no card is chosen whose memory could be counted")
     if isinstance(gpu.total_bytes, Unknown):
         return gpu.total_bytes
+    if isinstance(facts.servers, Unknown):
+        return facts.servers  # whose memory is ComfyUI's own cannot be told
     total = gpu.total_bytes.value // MIB
-    own = [server for server in known(facts.servers, ()) if server.outcome == "ok"]
+    own = [server for server in facts.servers.value if server.outcome == "ok"]
     pids = {server.pid for server in own if server.pid is not None}
     processes: tuple[GpuProcess, ...] = known(gpu.processes, ())
     held = [p for p in processes if isinstance(p.used_bytes, Known)]
