@@ -86,6 +86,9 @@ def vram_busy(facts: Facts, recipe: Recipe) -> Outcome:
         free_mib=told.budget.free,
         plan=told.plan.id,
         needs_mib=need_mib(told.plan, recipe.memory),
+        margin_mib=told.budget.free - need_mib(told.plan, recipe.memory),
+        sure=told.plan.sure,
+        measured_on=told.plan.measured_on,
     )
 
 
@@ -98,6 +101,7 @@ def _too_busy(told: Recommendation, recipe: Recipe) -> Outcome:
     )
     if told.if_closed is not None:
         detail += " With these closed there is enough."
+    detail += _figures(told.route, recipe)
     return Outcome(
         Verdict.FAIL,
         f"Only {have.free / 1024:.1f} GiB of the card's memory are free",
@@ -105,6 +109,12 @@ def _too_busy(told: Recommendation, recipe: Recipe) -> Outcome:
         evidence=_numbers(told, least),
         fixes=(Repair("free-vram", "system", "manual", _close(have)),),
     )
+
+
+def _figures(route: str, recipe: Recipe) -> str:
+    """The figure people know beside the measured one."""
+    row = next((row for row in recipe.memory.figures if row.route == route), None)
+    return f" Often said: {row.said}. Measured: {row.measured}." if row is not None else ""
 
 
 def _slower(told: Recommendation, recipe: Recipe) -> Outcome | None:
@@ -261,7 +271,8 @@ def _dies_at_decode(
         Verdict.WARN,
         f"With {usable / 1024:.1f} GiB of RAM, enable_model_cpu_offload would be ended at decode",
         f"It grows to {usual.ram_mib / 1024:.1f} GiB when the picture is decoded, and further with "
-        f"the second one. This fits instead: {plan.name}, {plan.how}.",
+        f"the second one. This fits instead: {plan.name}, {plan.how}."
+        + _figures(usual.route, recipe),
         evidence={"usable_mib": usable, "usual_mib": usual.ram_mib, "plan": plan.id},
         fixes=(Repair("other-plan", "config", "manual", f"use {plan.how} in place of it"),),
     )

@@ -6,8 +6,6 @@ import typing
 from functools import cache
 from typing import Any
 
-import construct
-import constructed
 import recorded
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,13 +17,7 @@ from klein_doctor.model import Facts, Finding, Known, Unknown, Verdict
 from klein_doctor.registry import catalogue
 
 GONE = Unknown("not read")
-MACHINES: dict[str, Facts] = {
-    **{name: recorded.report(name).facts for name in recorded.names()},
-    **{
-        f"constructed/{name}": make()
-        for name, (make, _, _) in {**construct.MADE, **constructed.MADE}.items()
-    },
-}
+MACHINES: dict[str, Facts] = {name: recorded.report(name).facts for name in recorded.names()}
 BAD = (Verdict.FAIL, Verdict.CRASHED)
 Path = tuple[str | int, ...]
 

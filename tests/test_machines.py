@@ -64,6 +64,12 @@ def test_every_fault_tells_what_where_why_and_what_to_do(name: str) -> None:
             assert "!" not in finding.title + finding.detail
 
 
+@pytest.mark.parametrize("name", [n for n in NAMES if not recorded.load(n)["about"]["first"]])
+def test_healthy_machines_stay_silent(name: str) -> None:
+    verdicts = [finding.verdict for finding in recorded.report(name).findings]
+    assert Verdict.FAIL not in verdicts and verdicts.count(Verdict.WARN) <= 2
+
+
 @pytest.mark.parametrize("name", [n for n in NAMES if n.startswith(("healthy", "wsl2-healthy"))])
 def test_a_healthy_machine_fits_ten_lines(name: str) -> None:
     assert len(recorded.rendered(recorded.report(name), "text").splitlines()) <= 10

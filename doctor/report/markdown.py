@@ -95,6 +95,7 @@ def _table(report: Report, form: str) -> list[str]:
         ("Python", words.python_line(report)),
         ("PyTorch", words.torch_line(report) or "none"),
         ("ComfyUI", words.comfyui_line(report)),
+        ("Other ComfyUIs", words.other_installs(report, form)),
         ("Arguments", words.arguments_line(report, form)),
         ("Memory", words.memory_line(report)),
         ("Way", report.plan),

@@ -8,7 +8,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.text import Text
 
-from klein_doctor.model import Finding, Report, Verdict
+from klein_doctor.model import Finding, Report, Verdict, known
 from klein_doctor.report import words
 from klein_doctor.report.commands import command_lines
 
@@ -164,6 +164,11 @@ class _Page:
         where = getattr(words.place(self.report), self.form)
         chosen = words.CHOSEN.get(self.report.target.python_from, self.report.target.python_from)
         self.wrapped(f"Judged: the Python in {where} ({chosen})", "", 1)
+        others = words.other_installs(self.report, self.form)
+        if others:
+            search = known(self.report.facts.search)
+            why = f"; this is {search.why}" if search is not None and search.why else ""
+            self.wrapped(f"Also here: {others}{why}; --comfyui names another", "", 1)
         if self.report.recipe_age_days > _STALE_DAYS:
             self.wrapped(
                 f"The doctor's tables are {self.report.recipe_age_days} days old; a newer "

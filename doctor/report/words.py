@@ -194,9 +194,18 @@ def comfyui_line(report: Report) -> str:
     chosen = search.found[search.chosen] if search and search.chosen is not None else None
     if chosen is not None and chosen.port is not None:
         parts.append(f"running on port {chosen.port}")
-    if search is not None and len(search.found) > 1:
-        parts.append(f"one of {len(search.found)} ({search.why})" if search.why else "")
     return ", ".join(part for part in parts if part)
+
+
+def other_installs(report: Report, form: str) -> str:
+    """The ComfyUIs that are not judged, with their kinds."""
+    search = known(report.facts.search)
+    if search is None or report.route == "diffusers":
+        return ""
+    rest = [each for place, each in enumerate(search.found) if place != search.chosen]
+    named = [f"{getattr(each.root, form)} ({each.kind})" for each in rest[:4]]
+    more = f" and {len(rest) - 4} more" if len(rest) > 4 else ""
+    return ", ".join(named) + more
 
 
 def nodes_words(report: Report) -> str:
