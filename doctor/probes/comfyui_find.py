@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import datetime
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from klein_doctor.exits import UsageError
 from klein_doctor.installation import Install, Search
-from klein_doctor.probes.comfyui_launcher_files import Known
-from klein_doctor.probes.comfyui_places import describe, is_comfyui, places
+from klein_doctor.probes.comfyui_launcher_files import Place, home_of, path_of
+from klein_doctor.probes.comfyui_places import (
+    describe,
+    is_comfyui,
+    key_of,
+    missing_marks,
+    places,
+)
 from klein_doctor.probes.found import Answer, Found
-from klein_doctor.probes.outside import Outside, is_dir, names
+from klein_doctor.probes.interpreter import read_interpreter
+from klein_doctor.probes.outside import Outside, is_dir, is_file
 
 _LOOKED = (
     "servers on this machine", "the current folder", "the home folder", "usual folders",
     "settings of Comfy Desktop, comfy-cli, StabilityMatrix and Pinokio",
 )  # fmt: skip
+_INNER = ("", "ComfyUI", "ComfyUI_windows_portable/ComfyUI")
+_LONGEST_SHOWN = 200
+_MOST_CANDIDATES = 64
+_LEVELS = 4  # from a folder of models up to the code, at most
 
 
 class FindError(UsageError):
@@ -28,33 +40,63 @@ def find(
 ) -> tuple[Search, Found | None]:
     """Everything that is there, and the one that is judged.
 
+    Args:
+        named: the folder given by --comfyui, "" none: the code, a portable build's outer folder,
+            a desktop's base folder or installation folder. python: the absolute path given by
+            --python, "" none. answers: what listens on ComfyUI's ports.
+
     Raises:
         FindError: ``named`` is given and holds no ComfyUI.
     """
     found = list(places(outside)) if not named else [_named(outside, named)]
     found = _with_running(outside, found, answers, only_known=bool(named))
-    chosen, why = _choose(found, python)
+    chosen, why = _choose(outside, found, python, by_name=bool(named))
     shown = tuple(_shown(outside, each) for each in found)
     search = Search(shown, chosen, why if len(found) > 1 or chosen is None else "", _LOOKED)
     return search, None if chosen is None else found[chosen]
 
 
+# --- the one that is named -------------------------------------------------------------------
+
+
 def _named(outside: Outside, named: str) -> Found:
-    text = "".join(sign if sign.isprintable() else "?" for sign in named[:200])
-    try:
-        path = outside.here() / named
-        there = is_dir(path)
-    except (OSError, ValueError):
-        there = False
-    if not there:
-        raise FindError(f"--comfyui {text}: there is no such folder")
-    for place in places(outside):
-        if os.path.realpath(path) in (os.path.realpath(place.root), os.path.realpath(place.base)):
-            return place._replace(found_by="--comfyui")
-    for root in (path, path / "ComfyUI"):
+    path = _folder(outside, named)
+    known = places(outside)
+    by_root = {key_of(each.root): each for each in reversed(known)}
+    for root in (path / inner for inner in _INNER):
         if is_comfyui(root):
-            return describe(outside, Known(root, "manual", "--comfyui"))
-    raise FindError(f"--comfyui {text}: no ComfyUI there (main.py, nodes.py, comfy/ are missing)")
+            found = by_root.get(key_of(root)) or describe(outside, Place(root, "manual", ""))
+            return found._replace(found_by="--comfyui")
+    for each in known:
+        if key_of(each.base) == key_of(path):
+            return each._replace(found_by="--comfyui")
+    missing = [f"{name}/" if "." not in name else name for name in missing_marks(path)]
+    data = is_dir(path / "models") and is_dir(path / "custom_nodes")
+    what = "it has models but not ComfyUI's code" if data else "no ComfyUI there"
+    raise _error(named, f"{what} ({', '.join(missing)} not found)")
+
+
+def _folder(outside: Outside, named: str) -> Path:
+    """The folder that was named, without links or dots that would hide what lies beside it."""
+    try:
+        path = path_of(outside, named) or outside.here() / named
+        if is_file(path) and path.name == "main.py":
+            path = path.parent
+        if ".." in path.parts:
+            path = Path(os.path.realpath(path))
+    except (OSError, ValueError):
+        raise _error(named, "there is no such folder") from None
+    if not is_dir(path):
+        raise _error(named, "it is no folder" if is_file(path) else "there is no such folder")
+    return path
+
+
+def _error(named: str, why: str) -> FindError:
+    shown = "".join(sign if sign.isprintable() else "?" for sign in named[:_LONGEST_SHOWN])
+    return FindError(f"--comfyui {shown}: {why}")
+
+
+# --- those that run --------------------------------------------------------------------------
 
 
 def _with_running(
@@ -62,16 +104,18 @@ def _with_running(
 ) -> list[Found]:
     """The list with what runs marked, and what runs elsewhere added."""
     for answer in answers:
-        root = _root(answer) if answer.server.outcome == "ok" else None
+        root = _root(outside, answer) if answer.server.outcome == "ok" else None
         if root is None:
             continue
-        key = os.path.realpath(root)
-        place = next((n for n, f in enumerate(found) if os.path.realpath(f.root) == key), None)
+        key = key_of(root)
+        place = next((n for n, each in enumerate(found) if key_of(each.root) == key), None)
         if place is None:
             if only_known:
                 continue
-            found.append(describe(outside, Known(root, "manual", "server")))
+            found.append(describe(outside, Place(root, "manual", "server")))
             place = len(found) - 1
+        if found[place].port is not None:  # a second server of the same installation
+            continue
         running = found[place]._replace(port=answer.server.port)
         if answer.executable is not None:
             running = running._replace(python=answer.executable, python_from="server")
@@ -79,41 +123,64 @@ def _with_running(
     return found
 
 
-def _root(answer: Answer) -> Path | None:
+def _root(outside: Outside, answer: Answer) -> Path | None:
     """The code folder of a server: from its command line, its custom nodes or its models."""
-    candidates: list[Path] = []
-    if answer.argv and answer.cwd is not None:
-        candidates.append((answer.cwd / answer.argv[0]).parent)
-    for folders in (answer.folders or {}).values():
-        for folder in folders[:4]:
-            candidates += [Path(folder).parent, *list(Path(folder).parents)[1:3]]
-    candidates += [answer.cwd] if answer.cwd is not None else []
-    try:
-        return next((path for path in candidates if is_comfyui(path)), None)
-    except (OSError, ValueError):
-        return None
+    seen: set[Path] = set()
+    for path in _candidates(outside, answer):
+        if path not in seen and is_comfyui(path):
+            return Path(os.path.realpath(path)) if ".." in path.parts else path
+        seen.add(path)
+        if len(seen) >= _MOST_CANDIDATES:
+            break
+    return None
 
 
-def _choose(found: list[Found], python: str) -> tuple[int | None, str]:
-    if not found:
-        return None, ""
+def _candidates(outside: Outside, answer: Answer) -> Iterator[Path]:
+    script = answer.argv[0] if answer.argv else ""
+    script = script.replace("\\", "/") if outside.windows else script
+    if script.endswith("main.py"):
+        path = path_of(outside, script)
+        if path is None and answer.cwd is not None and "\0" not in script:
+            path = answer.cwd / script
+        if path is not None:
+            yield path.parent
+    folders = {
+        category: [path for path in (path_of(outside, text) for text in texts[:4]) if path]
+        for category, texts in (answer.folders or {}).items()
+    }
+    yield from (path.parent for path in folders.pop("custom_nodes", []))
+    if answer.cwd is not None:
+        yield answer.cwd
+    for paths in folders.values():
+        for path in paths:
+            yield from list(path.parents)[:_LEVELS]
+
+
+# --- the choice ------------------------------------------------------------------------------
+
+
+def _choose(
+    outside: Outside, found: list[Found], python: str, by_name: bool
+) -> tuple[int | None, str]:
+    if not found or by_name:
+        return (0 if found else None), ""
+    pool = list(range(len(found)))
     if python:
-        for number, each in enumerate(found):
-            if _uses(each, python):
-                return number, "the one that this Python belongs to"
-        if _has_diffusers(Path(python)):
+        fitting = [number for number in pool if _uses(found[number], python)]
+        if not fitting and _has_diffusers(outside, python):
             return None, "the Python that was named belongs to none of them and has diffusers"
-    for number, each in enumerate(found):
-        if each.port is not None:
-            return number, f"the one that is running on port {each.port}"
-    for number, each in enumerate(found):
-        if each.found_by == "current folder":
-            return number, "the one in the current folder"
-    last = max(range(len(found)), key=lambda number: found[number].last_used or 0)
+        if len(fitting) == 1:
+            return fitting[0], "the one that the named Python belongs to"
+        pool = fitting or pool
+    for number in pool:
+        if found[number].port is not None:
+            return number, f"the one that is running on port {found[number].port}"
+    near = [number for number in pool if _is_near(outside, found[number])]
+    if len(near) == 1:
+        return near[0], "the one in the current folder"
+    last = max(near or pool, key=lambda number: found[number].last_used or 0)
     used = found[last].last_used
-    if used:
-        return last, f"used last ({_day(used)})"
-    return 0, "the first that was found"
+    return last, f"used last ({_day(used)})" if used else "the first that was found"
 
 
 def _day(seconds: int) -> str:
@@ -123,20 +190,38 @@ def _day(seconds: int) -> str:
         return "at an unknown time"
 
 
-def _uses(each: Found, python: str) -> bool:
-    if each.python is not None and os.path.abspath(each.python.parent) == os.path.abspath(
-        Path(python).parent
-    ):
+def _is_near(outside: Outside, each: Found) -> bool:
+    """Whether the current folder is inside this installation, or holds it.
+
+    A home folder holds all of them: that one stands there says nothing.
+    """
+    here = key_of(outside.here())
+    outer = each.root.parent if each.kind == "portable" else each.root
+    if any(_is_below(here, key_of(folder)) for folder in (each.root, each.base, outer)):
         return True
-    # The prefix of an environment inside the installation, links not resolved.
-    return os.path.abspath(each.root) in map(str, Path(os.path.abspath(python)).parents)
+    holds = here in (key_of(each.root.parent), key_of(outer.parent))
+    return holds and here != key_of(home_of(outside))
 
 
-def _has_diffusers(python: Path) -> bool:
-    prefix = python.parent.parent if python.parent.name in ("bin", "Scripts") else python.parent
-    lib = prefix / "lib"
-    sites = [prefix / "Lib" / "site-packages", *(lib / n / "site-packages" for n in names(lib))]
-    return any(is_dir(site / "diffusers") for site in sites)
+def _is_below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def _uses(each: Found, python: str) -> bool:
+    """Whether this Python is the installation's or lies inside it; the link of an environment
+    stays what it is, only the folder it lies in is resolved."""
+    folder = key_of(Path(python).parent)
+    if each.python is not None and key_of(each.python.parent) == folder:
+        return True
+    return _is_below(folder, key_of(each.root))
+
+
+def _has_diffusers(outside: Outside, python: str) -> bool:
+    try:
+        folders = read_interpreter(outside, python).site_packages
+    except (OSError, ValueError):
+        return False
+    return any(is_dir(Path(folder.real) / "diffusers") for folder in folders)
 
 
 def _shown(outside: Outside, each: Found) -> Install:
