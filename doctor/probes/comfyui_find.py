@@ -62,7 +62,7 @@ def find(
 def _named(outside: Outside, named: str) -> Found:
     path = _folder(outside, named)
     known = places(outside)
-    by_root = {key_of(each.root): each for each in reversed(known)}
+    by_root = {key_of(each.root): each for each in known}
     for root in (path / inner for inner in _INNER):
         if is_comfyui(root):
             found = by_root.get(key_of(root)) or describe(outside, Place(root, "manual", ""))

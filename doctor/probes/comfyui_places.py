@@ -30,7 +30,7 @@ _IN_HOME = ("", "comfy", "ai", "AI", "git", "src", "code", "dev", "repos", "proj
 # macOS asks the user before a program may look into these.
 _GUARDED = ("Documents", "Documents/comfy", "Desktop", "Downloads", "OneDrive/Documents",
             "OneDrive/Desktop")  # fmt: skip
-_USUAL = ("/workspace", "/opt", "/app", "/root", "/data", "/notebooks", "/srv", "/")
+_USUAL = ("/workspace", "/opt", "/app", "/data", "/notebooks", "/srv", "/")
 _ON_DRIVES = ("", "AI")
 _INNER = ("", "ComfyUI", "ComfyUI_windows_portable/ComfyUI")
 _ENVIRONMENTS = {"manual": (".venv", "venv", "env"), "comfy-cli": (".venv", "venv")}
@@ -75,9 +75,8 @@ def places(outside: Outside) -> tuple[Found, ...]:
             continue
         first = found.setdefault(key_of(place.root), place)
         if first is not place:
-            used = max((each for each in (first.used, place.used) if each), default=None)
             merged = tuple(dict.fromkeys((*first.saved, *place.saved)))
-            found[key_of(place.root)] = first._replace(saved=merged, used=used)
+            found[key_of(place.root)] = first._replace(saved=merged)
     return tuple(describe(outside, place) for place in found.values())
 
 

@@ -134,6 +134,15 @@ def test_a_launchers_own_in_the_current_folder_counts_too(tmp_path: Path) -> Non
     assert search.why == "the one in the current folder"
 
 
+def test_of_several_in_the_current_folder_the_last_used(tmp_path: Path) -> None:
+    used(tmp_path / "ComfyUI", OLD)
+    second = used(tmp_path / "ComfyUI_windows_portable" / "ComfyUI", OLD + 86_400)
+    (second.parent / "python_embeded").mkdir()
+    used(tmp_path / "opt" / "ComfyUI", NEW)
+    search, chosen = searched(machine(tmp_path))
+    assert (root_of(chosen), search.why) == (second, "used last (2023-11-15)")
+
+
 @posix
 def test_standing_in_the_home_folder_says_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -211,6 +220,26 @@ def test_a_server_started_as_a_portable_build_is_told_as_one(tmp_path: Path) -> 
     assert (chosen.root, chosen.kind, chosen.python) == (root, "portable", python)
 
 
+@pytest.mark.parametrize(
+    ("place", "own", "kind", "python"),
+    [
+        ("x/api/comfy.git/app", "env", "pinokio", "env"),
+        ("x/resources/ComfyUI", "venv", "desktop", None),
+        ("x/Resources/ComfyUI", ".venv", "desktop", None),
+        ("x/resources/other", "venv", "manual", "venv"),
+        ("x/api/app", "venv", "manual", "venv"),
+    ],
+)
+def test_what_lies_around_a_server_tells_who_installed_it(
+    tmp_path: Path, place: str, own: str, kind: str, python: str | None
+) -> None:
+    root = put_comfyui(tmp_path / place)
+    venv(root / own)
+    _, chosen = searched(machine(tmp_path), "", running(root))
+    expected = None if python is None else root / python / "bin" / "python3"
+    assert chosen is not None and (chosen.kind, chosen.python) == (kind, expected)
+
+
 def test_a_server_that_uses_the_models_of_another_is_not_that_other(tmp_path: Path) -> None:
     mine = put_comfyui(tmp_path / "srv" / "mine")
     other = put_comfyui(tmp_path / "srv" / "other")
@@ -254,6 +283,14 @@ def test_the_one_that_the_named_python_belongs_to(tmp_path: Path) -> None:
     # Also another environment inside it, which it does not use.
     inside = venv(first / "tools" / "other")
     assert root_of(searched(outside, str(inside))[1]) == first
+
+
+def test_a_name_that_goes_on_is_another_folder(tmp_path: Path) -> None:
+    used(tmp_path / "opt" / "ComfyUI", NEW)
+    second = used(tmp_path / "opt" / "ComfyUI-2", OLD)
+    python = venv(second / "tools" / "x")
+    search, chosen = searched(machine(tmp_path), str(python))
+    assert (root_of(chosen), search.why) == (second, "the one that the named Python belongs to")
 
 
 def test_a_python_beside_the_code_of_a_portable_build(tmp_path: Path) -> None:

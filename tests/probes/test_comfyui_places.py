@@ -113,6 +113,13 @@ def test_where_people_keep_it(tmp_path: Path, place: str, found_by: str) -> None
     assert (found.root, found.found_by) == (root, found_by)
 
 
+def test_folders_that_macos_guards_are_not_opened(tmp_path: Path) -> None:
+    for name in ("Documents", "Desktop", "Downloads"):
+        put_comfyui(tmp_path / "home" / "jane" / name / "ComfyUI")
+    root = put_comfyui(tmp_path / "home" / "jane" / "ComfyUI")
+    assert roots(machine(tmp_path, "darwin")) == [root]
+
+
 def test_other_peoples_homes_are_left_alone(tmp_path: Path) -> None:
     put_comfyui(tmp_path / "home" / "eve" / "ComfyUI")
     assert places(machine(tmp_path)) == ()
@@ -411,6 +418,21 @@ def test_what_else_desktop_two_keeps_track_of(tmp_path: Path) -> None:
     assert base not in found
 
 
+def test_an_adopted_base_is_the_second_desktops_first(tmp_path: Path) -> None:
+    home, base = tmp_path / "home" / "jane", tmp_path / "D" / "Mine"
+    put_comfyui(home / WINDOWS_CODE)
+    put_comfyui(tmp_path / "D" / "two" / "ComfyUI")
+    python = venv(base / ".venv", windows=True)
+    put_json(home / "AppData/Roaming/ComfyUI/config.json", {"basePath": "D:\\Mine"})
+    record = {"installPath": "D:\\two", "adopted": True, "adoptedBaseDir": "D:\\Mine",
+              "adoptedPythonPath": str(python)}  # fmt: skip
+    put_json(home / "AppData/Roaming/comfyui-desktop-2/installations.json", [record])
+    found = places(machine(tmp_path, "win32"))
+    assert [(each.kind, each.base, each.python) for each in found] == [
+        ("desktop-2", base, python), ("desktop", base, python),
+    ]  # fmt: skip
+
+
 # --- StabilityMatrix -------------------------------------------------------------------------
 
 PACKAGE = {
@@ -435,9 +457,10 @@ def test_stability_matrix_packages_and_their_arguments(tmp_path: Path) -> None:
     python = venv(root / "venv", windows=True)
     (data / "Packages" / "forge").mkdir()
     library = tmp_path / "home/jane/AppData/Roaming/StabilityMatrix/library.json"
-    put_json(library, {"LibraryPath": "E:\\SM"})
+    write(library, "\ufeff" + json.dumps({"LibraryPath": "E:\\SM"}))
     put_json(data / "settings.json", {"InstalledPackages": [PACKAGE, {"LibraryPath": None}]})
-    outside = machine(tmp_path, "win32")
+    venv(tmp_path / "active", windows=True)  # no launcher's own environment
+    outside = machine(tmp_path, "win32", VIRTUAL_ENV=str(tmp_path / "active"))
     first, second = places(outside)
     assert (first.root, first.kind, first.python) == (root, "stability-matrix", python)
     assert (first.found_by, second.root) == ("StabilityMatrix", other)
@@ -542,6 +565,12 @@ def test_comfy_cli_ignores_where_other_programs_keep_settings(tmp_path: Path) ->
     put_comfyui(tmp_path / "ws")
     write(tmp_path / "xdg/comfy-cli/config.ini", f"[DEFAULT]\nrecent_workspace = {tmp_path / 'ws'}")
     assert places(machine(tmp_path, XDG_CONFIG_HOME=str(tmp_path / "xdg"))) == ()
+
+
+def test_comfy_cli_writes_percent_signs_twice(tmp_path: Path) -> None:
+    root = put_comfyui(tmp_path / "100% mine")
+    write(tmp_path / CLI["linux"], f"[DEFAULT]\nrecent_workspace = {tmp_path}/100%% mine\n")
+    assert roots(machine(tmp_path)) == [root]
 
 
 @pytest.mark.parametrize(("platform", "place"), [("linux", "comfy"), ("win32", "Documents/comfy")])
