@@ -18,6 +18,7 @@ from klein_doctor.model import (
 from klein_doctor.outcomes import NO_CARD, gib, passed, unknown
 from klein_doctor.plans import Budget, Recommendation, need_mib
 from klein_doctor.recipe import Recipe
+from klein_doctor.recipe_memory import ROUTES
 from klein_doctor.registry import check
 from klein_doctor.routes import route_of
 
@@ -40,7 +41,11 @@ def vram_too_small(facts: Facts, recipe: Recipe) -> Outcome:
     if isinstance(found, Unknown):
         return _without(facts, "Whether the card is large enough is not known", found)
     total, rules = found.value.total, recipe.memory
-    least = min(need_mib(plan, rules) for plan in rules.plans)
+    least = min(
+        need_mib(plan, rules)
+        for route in ROUTES
+        for plan in plans.usable_plans(facts, recipe, route)
+    )
     if total >= least:
         return passed(f"The card has {total / 1024:.1f} GiB of memory", total_mib=total)
     return Outcome(
@@ -49,7 +54,7 @@ def vram_too_small(facts: Facts, recipe: Recipe) -> Outcome:
         f"The leanest way needs {least / 1024:.1f} GiB free on the card, and this one has less in "
         "all. No setting changes that.",
         evidence={"total_mib": total, "least_mib": least},
-        fixes=(Repair("other-card", "system", "manual", "use a card with 6 GB or more"),),
+        fixes=(Repair("other-card", "system", "manual", "use a card with more memory"),),
     )
 
 
@@ -78,7 +83,9 @@ def vram_busy(facts: Facts, recipe: Recipe) -> Outcome:
             return passed("On an empty card it fits; an assumed card has nothing on it")
         return unknown(title, gpu.free_bytes)
     if told.plan is None and told.lacks == "vram":
-        return _too_busy(told, recipe)
+        if told.budget.own_unknown:
+            return unknown(title, _OWN_SHARE)
+        return _too_busy(facts, told, recipe)
     if told.plan is None:
         return passed(f"{told.budget.free / 1024:.1f} GiB of the card's memory are free")
     return _slower(told, recipe) or passed(
@@ -92,15 +99,24 @@ def vram_busy(facts: Facts, recipe: Recipe) -> Outcome:
     )
 
 
-def _too_busy(told: Recommendation, recipe: Recipe) -> Outcome:
+_OWN_SHARE = (
+    "a ComfyUI is running, and the driver does not tell here how much of the card it holds itself; "
+    "stop it and run the doctor again"
+)
+
+
+def _too_busy(facts: Facts, told: Recommendation, recipe: Recipe) -> Outcome:
     have, rules = told.budget, recipe.memory
-    least = min(need_mib(plan, rules) for plan in rules.plans if plan.route == told.route)
+    usable = plans.usable_plans(facts, recipe, told.route)
+    least = min(need_mib(plan, rules) for plan in usable)
     detail = (
         f"{have.free / 1024:.1f} of {have.total / 1024:.1f} GiB are free; the leanest way on the "
         f"{told.route} route needs {least / 1024:.1f}. {_who(have)}"
     )
     if told.if_closed is not None:
         detail += " With these closed there is enough."
+    elif have.total < least:
+        detail += " The card is too small for this route; ComfyUI needs less."
     detail += _figures(told.route, recipe)
     return Outcome(
         Verdict.FAIL,
@@ -187,25 +203,29 @@ def _numbers(told: Recommendation, least: int) -> dict[str, Evidence]:
 def ram_too_small(facts: Facts, recipe: Recipe) -> Outcome:
     if isinstance(facts.memory, Unknown):
         return unknown("Whether there is enough system memory is not known", facts.memory)
-    route = route_of(facts, recipe)
-    usable = facts.memory.value.usable() // _MIB
     found = plans.recommend(facts, recipe)
-    if isinstance(found, Known) and found.value.budget.ram is not None:
-        usable = found.value.budget.ram
-    every = plans.usable_plans(facts, recipe, route)
-    least = min(every, key=lambda plan: plan.ram_mib, default=None)
-    if least is None:
-        return unknown("Whether there is enough system memory is not known", "no plan applies")
-    none_fits = isinstance(found, Known) and found.value.lacks == "ram"
-    if usable < least.ram_mib or none_fits:
-        needs = least.ram_mib
-        if none_fits and isinstance(found, Known):
-            on_card = plans.fitting(every, recipe.memory, found.value.budget.free, None)
-            needs = min(plan.ram_mib for plan in on_card)
+    usable = _usable(facts, found)
+    needs = _needs(facts, recipe, found)
+    if usable < needs:
         return _too_little(facts, usable, needs)
     return _dies_at_decode(facts, recipe, usable, found) or passed(
         f"{usable / 1024:.1f} GiB of system memory are usable", usable_mib=usable
     )
+
+
+def _usable(facts: Facts, found: Known[Recommendation] | Unknown) -> int:
+    """Usable RAM (MiB), with what a running ComfyUI would give back where that is known."""
+    if isinstance(found, Known) and found.value.budget.ram is not None:
+        return found.value.budget.ram
+    return int(known(facts.memory).usable() // _MIB)
+
+
+def _needs(facts: Facts, recipe: Recipe, found: Known[Recommendation] | Unknown) -> int:
+    """RAM (MiB) of the leanest way that the card has room for; of any where that is not known."""
+    every = plans.usable_plans(facts, recipe, route_of(facts, recipe))
+    free = found.value.budget.free if isinstance(found, Known) else None
+    on_card = plans.fitting(every, recipe.memory, free, None) if free is not None else []
+    return min(plan.ram_mib for plan in on_card or every)
 
 
 def _too_little(facts: Facts, usable: int, needs: int) -> Outcome:
@@ -247,7 +267,8 @@ def _bound(facts: Facts) -> tuple[str, str]:
     if system is not None and system.wsl:
         return (
             f"WSL's virtual machine has {gib(memory.total)}; by default it gets half of the RAM.",
-            "give WSL more: memory=24GB below [wsl2] in .wslconfig, then 'wsl --shutdown'",
+            "give WSL more: raise memory= below [wsl2] in %UserProfile%\\.wslconfig, then run "
+            "'wsl --shutdown'",
         )
     return (
         f"{gib(memory.available)} of {gib(memory.total)} are available.",
@@ -262,16 +283,19 @@ def _dies_at_decode(
     usual = next((plan for plan in recipe.memory.plans if plan.id == "model-offload"), None)
     if usual is None or isinstance(found, Unknown) or found.value.route != usual.route:
         return None
-    plan = found.value.plan
+    plan, free = found.value.plan, found.value.budget.free
     if plan is None or usable >= usual.ram_mib:
         return None
-    if plan.warm_ms < usual.warm_ms and plan.ram_mib <= recipe.memory.context.mib * 2:
-        return None  # the card holds everything: nobody would offload
+    resident = 0 < plan.encode_mib == plan.denoise_mib == plan.decode_mib
+    if resident or need_mib(usual, recipe.memory) > free:
+        return None  # nobody would offload, or the card stops it before RAM does
+    swapped = usable + _swap(facts) >= usual.ram_mib
+    end = "live on swap" if swapped else "be ended at decode"
     return Outcome(
         Verdict.WARN,
-        f"With {usable / 1024:.1f} GiB of RAM, enable_model_cpu_offload would be ended at decode",
-        f"It grows to {usual.ram_mib / 1024:.1f} GiB when the picture is decoded, and further with "
-        f"the second one. This fits instead: {plan.name}, {plan.how}."
+        f"With {usable / 1024:.1f} GiB of RAM, enable_model_cpu_offload would {end}",
+        f"It grows to {usual.ram_mib / 1024:.1f} GiB: the last jump comes when the picture is "
+        f"decoded, a little more with the second one. This fits instead: {plan.name}, {plan.how}."
         + _figures(usual.route, recipe),
         evidence={"usable_mib": usable, "usual_mib": usual.ram_mib, "plan": plan.id},
         fixes=(Repair("other-plan", "config", "manual", f"use {plan.how} in place of it"),),
@@ -293,10 +317,8 @@ def _dies_at_decode(
 def swap_misleading(facts: Facts, recipe: Recipe) -> Outcome:
     if isinstance(facts.memory, Unknown):
         return unknown("Whether the model would live on swap is not known", facts.memory)
-    memory, route = facts.memory.value, route_of(facts, recipe)
-    usable = memory.usable() // _MIB
-    every = plans.usable_plans(facts, recipe, route)
-    needs = min((plan.ram_mib for plan in every), default=0)
+    memory, found = facts.memory.value, plans.recommend(facts, recipe)
+    usable, needs = _usable(facts, found), _needs(facts, recipe, found)
     swap, zram = _swap(facts), memory.zram_free // _MIB
     if usable >= needs or usable + swap + zram < needs:
         return passed("RAM alone decides, not swap")

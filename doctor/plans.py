@@ -6,15 +6,17 @@ to say "fits" where memory ran out, and is too careful by up to half a GiB.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from packaging.version import Version
 
 from klein_doctor.card import card, chosen_gpu
-from klein_doctor.model import Fact, Facts, GpuProcess, Known, Unknown, known
+from klein_doctor.installation import Server
+from klein_doctor.model import Fact, Facts, Gpu, GpuProcess, Known, Unknown, known
 from klein_doctor.outcomes import release
 from klein_doctor.recipe import Recipe, pair
-from klein_doctor.recipe_memory import MemoryRules, Plan
+from klein_doctor.recipe_memory import MemoryRules, Plan, Working
 from klein_doctor.routes import route_of
 
 MIB = 1 << 20
@@ -35,7 +37,8 @@ class Budget(NamedTuple):
     """Memory in MiB: free on the card, free if the holders were closed, its total; usable RAM.
 
     measured: free is what the driver told; else it is an empty card's total. told: whether the
-    platform tells which program holds how much.
+    platform tells which program holds how much. own_unknown: the share of the running ComfyUI is
+    not told, so that free is the least it may be.
     """
 
     free: int
@@ -45,6 +48,7 @@ class Budget(NamedTuple):
     holders: tuple[Holder, ...]
     measured: bool
     told: bool
+    own_unknown: bool
 
 
 class Recommendation(NamedTuple):
@@ -63,10 +67,16 @@ class Recommendation(NamedTuple):
 
 
 def need_mib(plan: Plan, rules: MemoryRules, pixels: int = PIXELS) -> int:
-    """Free GPU memory (MiB) a plan needs for a square picture, before its process starts."""
+    """Free GPU memory (MiB) a plan needs for a square picture, before its process starts.
+
+    Beyond the largest size in the table the working sets grow with the picture's area.
+    """
+    working = _working(rules, pixels)
     if min(plan.encode_mib, plan.denoise_mib, plan.decode_mib) < 0:
-        return plan.floor_mib
-    working = next(row for row in rules.working if row.pixels >= pixels)
+        base = _working(rules, PIXELS)
+        grown = (working.denoise_mib - base.denoise_mib, working.decode_mib - base.decode_mib)
+        # ComfyUI decodes in tiles where memory runs short.
+        return plan.floor_mib + (0 if plan.route == "comfyui" else max(0, *grown))
     extra = rules.context.fp8_extra_mib if plan.fp8 else 0
     return rules.context.mib + max(
         plan.encode_mib + working.encode_mib + extra if plan.encode_mib else 0,
@@ -76,17 +86,22 @@ def need_mib(plan: Plan, rules: MemoryRules, pixels: int = PIXELS) -> int:
 
 
 def budget(facts: Facts, recipe: Recipe) -> Fact[Budget]:
-    """What the chosen card and this process may use; ComfyUI's own share counts as free."""
+    """What the chosen card and this process may use.
+
+    On the comfyui route what a running ComfyUI holds itself counts as free.
+    """
     gpu = chosen_gpu(facts)
     if gpu is None:
         return Unknown("no card is chosen whose memory could be counted")
     if isinstance(gpu.total_bytes, Unknown):
         return gpu.total_bytes
-    if isinstance(facts.servers, Unknown):
-        return facts.servers  # whose memory is ComfyUI's own cannot be told
+    own: list[Server] = []
+    if route_of(facts, recipe) == "comfyui":
+        if isinstance(facts.servers, Unknown):
+            return facts.servers  # whose memory is ComfyUI's own cannot be told
+        own = [server for server in facts.servers.value if server.outcome == "ok"]
     total = gpu.total_bytes.value // MIB
-    own = [server for server in facts.servers.value if server.outcome == "ok"]
-    pids = {server.pid for server in own if server.pid is not None}
+    pids = {server.pid for server in own}
     processes: tuple[GpuProcess, ...] = known(gpu.processes, ())
     held = [p for p in processes if isinstance(p.used_bytes, Known)]
     free = total
@@ -100,19 +115,18 @@ def budget(facts: Facts, recipe: Recipe) -> Fact[Budget]:
         for p in sorted(held, key=lambda p: -known(p.used_bytes, 0))
         if p.pid not in pids and _base(p.name) not in fixed and known(p.used_bytes, 0) >= 64 * MIB
     )
-    ram = None
-    if isinstance(facts.memory, Known):
-        ram = facts.memory.value.usable() + sum(server.rss_bytes or 0 for server in own)
-        ram = min(ram, facts.memory.value.total) // MIB
+    told = _told(facts, gpu)
+    seen = {p.pid for p in held}
     return Known(
         Budget(
             free=free,
             free_if_closed=min(total, free + sum(holder.mib for holder in holders)),
             total=total,
-            ram=ram,
+            ram=_ram(facts, own),
             holders=holders,
             measured=measured,
-            told=bool(held) or not processes,
+            told=told,
+            own_unknown=any(s.pid is None or (s.pid not in seen and not told) for s in own),
         )
     )
 
@@ -180,6 +194,42 @@ def plan_line(found: Fact[Recommendation], recipe: Recipe) -> str:
     if told.route == "comfyui":
         return f"{text}; {rules.speed_classes[speed_class(rules, have.free)].says}"
     return f"{text} on the card, {plan.ram_mib / 1024:.1f} GiB of RAM"
+
+
+def _working(rules: MemoryRules, pixels: int) -> Working:
+    row = next((row for row in rules.working if row.pixels >= pixels), None)
+    if row is not None:
+        return row
+    last = rules.working[-1]
+    area = (pixels / last.pixels) ** 2
+    return last._replace(
+        pixels=pixels,
+        denoise_mib=math.ceil(last.denoise_mib * area),
+        decode_mib=math.ceil(last.decode_mib * area),
+    )
+
+
+def _told(facts: Facts, gpu: Gpu) -> bool:
+    """Whether the driver tells of every program here how much of the card it holds.
+
+    Under WDDM it gives no sizes; in WSL and in containers other programs are not listed at all.
+    """
+    system = known(facts.system)
+    if isinstance(gpu.processes, Unknown) or (
+        system is not None and (system.wsl or system.container)
+    ):
+        return False
+    return all(isinstance(p.used_bytes, Known) for p in gpu.processes.value)
+
+
+def _ram(facts: Facts, own: list[Server]) -> int | None:
+    """Usable RAM in MiB, with what a running ComfyUI would give back; None where unknown."""
+    if isinstance(facts.memory, Unknown):
+        return None
+    memory = facts.memory.value
+    most = memory.total if memory.limit is None else min(memory.total, memory.limit)
+    usable = memory.usable()
+    return max(usable, min(usable + sum(server.rss_bytes or 0 for server in own), most)) // MIB
 
 
 def _reason(facts: Facts, route: str) -> str:

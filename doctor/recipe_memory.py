@@ -136,7 +136,10 @@ def load_memory(folder: Path) -> MemoryRules:
         RecipeError: naming the file and row that is not what it should be.
     """
     data = read(folder / "memory.toml")
-    plans = rows(Plan, data, "plan")
+    plans, working = rows(Plan, data, "plan"), rows(Working, data, "working")
+    sizes = [row.pixels for row in working]
+    if sizes != sorted(set(sizes)):
+        raise RecipeError("recipe memory.toml: [[working]] rows do not rise by pixels")
     for plan in plans:
         if plan.route not in ROUTES or plan.attention not in ("any", "fused", "math"):
             raise RecipeError(f"recipe memory.toml: plan {plan.id}: unknown route or attention")
@@ -144,7 +147,7 @@ def load_memory(folder: Path) -> MemoryRules:
             raise RecipeError(f"recipe memory.toml: plan {plan.id}: neither stages nor a floor")
     return MemoryRules(
         as_of=str(data.get("as_of", "")),
-        working=rows(Working, data, "working"),
+        working=working,
         context=rows(Context, data, "context")[0],
         plans=plans,
         speed_classes=rows(SpeedClass, data, "speed_class"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import around as a
 import construct as c
 import constructed
@@ -9,10 +11,12 @@ import pytest
 from judging import RECIPE
 
 from klein_doctor import plans
+from klein_doctor.installation import Server
 from klein_doctor.model import Facts, GpuProcess, Known, Unknown
 from klein_doctor.plans import Budget, Recommendation
-from klein_doctor.recipe_memory import Plan
+from klein_doctor.recipe_memory import Plan, load_memory
 from klein_doctor.routes import route_of
+from klein_doctor.rows import RECIPES, RecipeError
 
 RULES = RECIPE.memory
 PLANS = {plan.id: plan for plan in RULES.plans}
@@ -27,6 +31,8 @@ ATTEMPTS = {
     "fp8-both-resident": {7.6: False, 10.5: False, 10.75: False, 11.3: True, 15.5: True},
     "fp8-both-offload": {5.2: False, 7.6: True, 10.5: True, 11.3: True, 15.5: True},
     "encoder-on-cpu": {7.6: False, 9.7: False, 10.5: True, 11.3: True, 15.5: True},
+    "fp8-both-offload-math": {7.6: False, 10.5: True, 11.3: True, 15.5: True},
+    "sequential-offload-math": {2.5: False, 7.6: True, 10.5: True, 11.3: True, 15.5: True},
     "sequential-offload": {2.5: False, 7.6: True, 10.5: True, 11.3: True, 15.5: True},
     "group-offload-stream": {2.6: True, 7.6: True, 10.5: True, 11.3: True, 15.5: True},
     "group-offload-stream-lean": {7.6: True, 10.5: True, 11.3: True, 15.5: True},
@@ -58,6 +64,18 @@ def test_larger_pictures_need_more() -> None:
     offload = PLANS["model-offload"]
     needs = [plans.need_mib(offload, RULES, side) for side in (512, 1024, 1536, 2048)]
     assert needs == sorted(needs) and needs[-1] / 1024 == pytest.approx(10.4, abs=0.5)
+    # Beyond the table, and for ways the predictor does not cover, more is asked for, never less.
+    assert plans.need_mib(offload, RULES, 4096) > 4 * 9759
+    for plan in RULES.plans:
+        if plan.route == "diffusers":
+            assert plans.need_mib(plan, RULES, 2048) > plans.need_mib(plan, RULES), plan.id
+
+
+def test_a_table_of_sizes_out_of_order_is_refused(tmp_path: Path) -> None:
+    text = (RECIPES / "memory.toml").read_text("utf-8")
+    (tmp_path / "memory.toml").write_text(text.replace("pixels = 768", "pixels = 4096"), "utf-8")
+    with pytest.raises(RecipeError, match="do not rise"):
+        load_memory(tmp_path)
 
 
 def on(free_gib: float, facts: Facts | None = None, **card: object) -> Facts:
@@ -98,8 +116,12 @@ def test_the_fastest_that_fits_card_and_ram(free: float, ram: int, plan: str | N
 
 def test_a_card_without_fused_attention_needs_more() -> None:
     turing = {"compute_capability": Known((7, 5)), "total_bytes": Known(16 << 30)}
-    assert named(on(11.0, **turing)) is None
-    assert named(on(15.5, **turing)) == "model-offload-math"
+    assert named(on(6.0, **turing)) is None
+    assert named(on(11.0, **turing)) == "sequential-offload-math"
+    fits = plans.fitting(plans.usable_plans(on(11.0, **turing), RECIPE, "diffusers"), RULES,
+                         11 << 10, PLENTY)  # fmt: skip
+    assert "model-offload-math" not in [plan.id for plan in fits]
+    assert all(plan.attention == "math" for plan in fits)
 
 
 def test_comfyui_adapts_to_what_is_free() -> None:
@@ -141,6 +163,39 @@ def test_what_comfyui_itself_holds_counts_as_free() -> None:
     told = recommended(running)
     assert told.plan is not None and told.budget.free == 8 << 10
     assert told.budget.ram == 28 << 10
+    limited = a.memory(64, 50, limit=6 << 30, limit_free=3 << 30, limited_by="cgroup v2")
+    assert recommended(running._replace(memory=Known(limited))).budget.ram == 6 << 10
+
+
+def test_for_diffusers_a_running_comfyui_is_one_more_to_close() -> None:
+    own = (GpuProcess(5120, "python", Known(9 << 30)),)
+    facts = on(1.0, processes=Known(own))._replace(servers=Known((a.server(),)))
+    told = recommended(facts)
+    assert told.plan is None and told.if_closed is not None
+    assert [holder.pid for holder in told.budget.holders] == [5120]
+    assert isinstance(plans.recommend(facts._replace(servers=Unknown("x")), RECIPE), Known)
+
+
+@pytest.mark.parametrize(
+    ("around", "processes", "server", "unknown"),
+    [
+        ({}, (), a.server(), False),  # it holds nothing on the card
+        ({"wsl": 2}, (), a.server(), True),
+        ({"container": "docker"}, (), a.server(), True),
+        ({"os": "windows"}, (GpuProcess(5120, "python", Unknown("x")),), a.server(), True),
+        ({}, (GpuProcess(5120, "python", Known(1 << 30)),), a.server(pid=None), True),
+        ({"wsl": 2}, (), a.server(outcome="other"), False),
+    ],
+)
+def test_where_comfyuis_own_share_is_not_told(
+    around: dict[str, object],
+    processes: tuple[GpuProcess, ...],
+    server: Server,
+    unknown: bool,
+) -> None:
+    facts = on(8.0, c.machine(), processes=Known(processes))
+    facts = facts._replace(system=Known(c.system(**around)), servers=Known((server,)))
+    assert recommended(facts).budget.own_unknown is unknown
 
 
 def test_the_desktop_is_not_among_those_to_close() -> None:

@@ -54,6 +54,30 @@ def test_windows_does_not_tell_who_holds_it() -> None:
     assert found.verdict is FAIL and "does not tell" in found.detail
 
 
+def test_wsl_and_containers_do_not_list_other_programs() -> None:
+    for around in ({"wsl": 2}, {"container": "docker"}):
+        facts = on(2.0)._replace(system=Known(c.system(**around)))
+        assert "does not tell" in judge_one("vram-busy", facts).detail
+
+
+def test_a_running_comfyui_is_not_blamed_for_its_own_memory() -> None:
+    card = c.gpu(free_bytes=Known(GIB // 2))
+    facts = c.on_windows(c.machine(windows=True), card=card)
+    assert alone("vram-busy", facts) is FAIL
+    found = judge_one("vram-busy", facts._replace(servers=Known((a.server(),))))
+    assert found.verdict is UNKNOWN and "a ComfyUI is running" in (found.reason or "")
+    enough = c.on_windows(c.machine(windows=True))._replace(servers=Known((a.server(),)))
+    assert alone("vram-busy", enough) is PASS
+
+
+def test_what_a_card_without_fused_attention_needs() -> None:
+    turing = {"compute_capability": Known((7, 5))}
+    found = judge_one("vram-busy", on(5.2, 6.0, constructed.diffusers(), **turing))
+    assert found.verdict is FAIL and "diffusers route needs 6.8" in found.detail
+    assert "too small for this route" in found.detail
+    assert alone("vram-busy", on(10.5, 11.0, constructed.diffusers(), **turing)) is PASS
+
+
 def test_a_desktop_is_silent_a_game_is_not() -> None:
     assert alone("vram-busy", on(8.0, processes=holding(firefox=900))) is PASS
     game = judge_one("vram-busy", on(5.0, processes=holding(game=5200)))
@@ -104,6 +128,13 @@ def test_offload_dies_at_decode_but_another_way_fits() -> None:
     found = judge_one("ram-too-small", constructed.diffusers(memory=Known(a.memory(16, 13))))
     assert found.verdict is WARN and "decoded" in found.detail
     assert alone("ram-too-small", constructed.diffusers()) is PASS
+    # Smaller cards end it before RAM does; with more swap it is slow, not ended.
+    leaner = constructed.diffusers(memory=Known(a.memory(16, 13)))
+    assert alone("ram-too-small", on(7.6, facts=leaner)) is PASS
+    assert alone("ram-too-small", on(5.2, 6.0, leaner)) is PASS
+    swapping = constructed.diffusers(memory=Known(a.memory(16, 13, swap_free=8 * GIB)))
+    assert "live on swap" in judge_one("ram-too-small", swapping).title
+    assert "ended at decode" in found.title
     none = judge_one(
         "ram-too-small", constructed.diffusers(memory=Known(a.memory(4, 1, swap_free=0)))
     )

@@ -104,7 +104,6 @@ def test_four_of_five_marks_make_a_comfyui(
         ("workspace/ComfyUI", "usual folder"),
         ("opt/ComfyUI", "usual folder"),
         ("app/ComfyUI", "usual folder"),
-        ("root/ComfyUI", "usual folder"),
     ],
 )
 def test_where_people_keep_it(tmp_path: Path, place: str, found_by: str) -> None:
@@ -122,7 +121,10 @@ def test_folders_that_macos_guards_are_not_opened(tmp_path: Path) -> None:
 
 def test_other_peoples_homes_are_left_alone(tmp_path: Path) -> None:
     put_comfyui(tmp_path / "home" / "eve" / "ComfyUI")
+    root = put_comfyui(tmp_path / "root" / "ComfyUI")
     assert places(machine(tmp_path)) == ()
+    found = only(machine(tmp_path, HOME="/root"))  # as in most containers
+    assert (found.root, found.found_by) == (root, "home folder")
 
 
 def test_pictures_called_comfyui_hide_nothing(tmp_path: Path) -> None:
