@@ -116,9 +116,10 @@ def _stale_server(facts: Facts, comfyui: ComfyUI, version: str) -> list[Outcome]
 def port_of(facts: Facts) -> int | None:
     """The port on which the judged ComfyUI runs, None where it does not."""
     search = known(facts.search)
-    if search is None or search.chosen is None:
+    judged = search.judged() if search is not None else None
+    if judged is None:
         return None
-    port: int | None = search.found[search.chosen].port
+    port: int | None = judged.port
     return port
 
 
@@ -199,9 +200,10 @@ def comfyui_requirements_stale(facts: Facts, recipe: Recipe) -> Outcome | tuple[
 def _other_python(facts: Facts) -> bool:
     """The Python that is judged is hardly ComfyUI's: none was found for it, this lacks torch."""
     search, torch = known(facts.search), known(facts.torch)
-    if search is None or search.chosen is None or torch is None:
+    judged = search.judged() if search is not None else None
+    if judged is None or torch is None:
         return False
-    return search.found[search.chosen].python is None and not torch.present
+    return judged.python is None and not torch.present
 
 
 def _unmet(item: Wanted, facts: Facts) -> bool:

@@ -47,6 +47,11 @@ class Search(NamedTuple):
     why: str
     looked: tuple[str, ...]
 
+    def judged(self) -> Install | None:
+        """The chosen one; None also where a report names one that it does not hold."""
+        there = self.chosen is not None and 0 <= self.chosen < len(self.found)
+        return self.found[self.chosen] if there and self.chosen is not None else None
+
 
 class Flag(NamedTuple):
     """One argument ComfyUI is started with; its value where it is known to be harmless, else "".

@@ -191,7 +191,7 @@ def comfyui_line(report: Report) -> str:
         parts[0] += f"@{checkout.commit[:8]}"
         parts += ["changed by hand"] if known(checkout.dirty) else []
         parts += ["not on a branch"] if not checkout.branch else []
-    chosen = search.found[search.chosen] if search and search.chosen is not None else None
+    chosen = search.judged() if search is not None else None
     if chosen is not None and chosen.port is not None:
         parts.append(f"running on port {chosen.port}")
     return ", ".join(part for part in parts if part)
