@@ -6,7 +6,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from klein_doctor.rows import RECIPES, read, rows
+from klein_doctor.rows import RECIPES, RecipeError, read, rows
+
+_VALUES = frozenset({"none", "one", "optional", "many"})
+_KEEP = frozenset({"value", "path", "name"})
 
 
 class FlagRow(NamedTuple):
@@ -30,4 +33,10 @@ def load_flags(folder: Path = RECIPES) -> dict[str, FlagRow]:
     Raises:
         RecipeError: naming the row that is not what it should be.
     """
-    return {row.name: row for row in rows(FlagRow, read(folder / "flags.toml"), "flag")}
+    table = rows(FlagRow, read(folder / "flags.toml"), "flag")
+    found: dict[str, FlagRow] = {}
+    for row in table:
+        if row.values not in _VALUES or row.keep not in _KEEP or row.name in found:
+            raise RecipeError(f"recipe flags.toml: {row.name} stands twice or has an unknown word")
+        found[row.name] = row
+    return found

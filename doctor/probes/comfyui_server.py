@@ -1,127 +1,124 @@
 """ComfyUI servers that run on this machine, asked over loopback and nowhere else.
 
-Endpoints: ComfyUI server.py (/system_stats) and app/... internal routes (/internal/folder_paths).
+Endpoints: /system_stats of ComfyUI's server.py, /internal/folder_paths of its internal routes.
 """
 
 from __future__ import annotations
 
-import json
-import socket
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from klein_doctor.boxed import Boxed
 from klein_doctor.installation import Server
-from klein_doctor.model import Fault
 from klein_doctor.privacy import Redactor
 from klein_doctor.probes.found import Answer
 from klein_doctor.probes.launch_flags import flags, listen_class
+from klein_doctor.probes.loopback import ask, listener
+from klein_doctor.probes.outside import is_file
 
-# Where a refused connection is not told at once (Windows), it is not waited for.
-_CONNECT_S = 0.25
-_LONGEST_ANSWER = 1 << 20
-_MOST = 64
+if TYPE_CHECKING:
+    from psutil import Process
+
+T = TypeVar("T")
+
+_MOST_PORTS = 16
+_MOST = 64  # folders of a category, categories, GPUs
+_MOST_ARGUMENTS = 512
+_LONGEST_PATH = 4096
 _FARTHEST = 1 << 62
+# The addresses through which loopback reaches a listener, the most exact first.
+_NEAR = ("127.0.0.1", "0.0.0.0", "::", "::1")
 
 
-class _Said(NamedTuple):
-    """The answer to one request: outcome as Server.outcome, data of a JSON body."""
+class _Held(NamedTuple):
+    """What the system tells of the process behind a port."""
 
-    outcome: str
-    detail: str
-    data: Any = None
+    pid: int | None = None
+    rss_bytes: int | None = None
+    executable: Path | None = None
+    cwd: Path | None = None
 
 
 def ask_servers(
     redactor: Redactor, ports: Sequence[int], limit_s: float = 1.5
 ) -> tuple[Answer, ...]:
-    """Ask every port at once; those at which nothing listens are left out."""
+    """Ask every port at once; those at which nothing listens are left out.
+
+    What was learned of a server within the limit stands, also where a later question stays open.
+    """
     end = time.monotonic() + limit_s
-    boxes = [(port, Boxed(f"port {port}", _asking(redactor, port, end), limit_s)) for port in ports]
-    found = []
-    for port, box in boxes:
-        result = box.result()
-        if isinstance(result, Fault):
-            slow = result.kind == "timeout"
-            result = _other(port, "slow" if slow else "other", "no whole answer in time")
-        if result is not None:
-            found.append(result)
-    return tuple(found)
+    learned: dict[int, Answer] = {}
+    asked = tuple(dict.fromkeys(ports))[:_MOST_PORTS]
+    boxes = [
+        Boxed(f"port {port}", partial(_ask, redactor, port, end, learned), limit_s)
+        for port in asked
+    ]
+    for box in boxes:
+        box.result()
+    return tuple(learned[port] for port in asked if port in learned)
 
 
-def _asking(redactor: Redactor, port: int, end: float) -> Any:
-    return lambda: _ask(redactor, port, end)
-
-
-def _ask(redactor: Redactor, port: int, end: float) -> Answer | None:
-    host = next((host for host in ("127.0.0.1", "::1") if _listens(host, port)), None)
-    if host is None:
-        return None
-    said = _get(host, port, "/system_stats", end)
-    system = said.data.get("system") if isinstance(said.data, dict) else None
-    if said.outcome != "ok" or not isinstance(system, dict) or not _is_comfyui(system, said.data):
+def _ask(redactor: Redactor, port: int, end: float, learned: dict[int, Answer]) -> None:
+    connection = listener(port)
+    if connection is None:
+        return
+    learned[port] = _other(port, "slow", "no whole answer in time")
+    said = ask(connection, "/system_stats", end)
+    answer = _read(redactor, port, said.data) if said.outcome == "ok" else None
+    if answer is None:
         outcome = "other" if said.outcome == "ok" else said.outcome
-        return _other(port, outcome, said.detail or "it is no ComfyUI")
-    argv = tuple(_text(item, 1000) for item in _list(system.get("argv")))
-    folders = _get(host, port, "/internal/folder_paths", end)
-    pid, rss, executable, cwd = _process(port)
+        learned[port] = _other(port, outcome, said.detail or "it is no ComfyUI")
+        return
+    learned[port] = answer
+    held = _held(port)
+    server = answer.server._replace(pid=held.pid, rss_bytes=held.rss_bytes)
+    answer = answer._replace(server=server, executable=held.executable, cwd=held.cwd)
+    learned[port] = answer
+    connection = listener(port)
+    if connection is not None:
+        said = ask(connection, "/internal/folder_paths", end)
+        learned[port] = answer._replace(folders=_folders(said.data))
+
+
+# --- what it says ----------------------------------------------------------------------------
+
+
+def _read(redactor: Redactor, port: int, data: object) -> Answer | None:
+    """What /system_stats tells; None where it is not a ComfyUI's."""
+    whole = data if isinstance(data, dict) else {}
+    system = whole.get("system")
+    if not isinstance(system, dict) or not _is_comfyui(system, whole):
+        return None
+    argv = tuple(_text(item, 1000) for item in _list(system.get("argv"), _MOST_ARGUMENTS))
     server = Server(
         port=port,
         outcome="ok",
         detail="",
-        pid=pid,
-        rss_bytes=rss,
+        pid=None,
+        rss_bytes=None,
         version=_text(system.get("comfyui_version"), 80),
         torch=_text(system.get("pytorch_version"), 80),
         python=_text(system.get("python_version"), 80).partition(" ")[0],
         listen=listen_class(argv),
         flags=flags(redactor, argv[1:]),
-        devices=tuple(_device(item) for item in _list(said.data.get("devices"))),
-    )
-    return Answer(server, argv, cwd, executable, _folders(folders.data))
+        devices=tuple(
+            (_text(item.get("name"), 120), _size(item.get("vram_total")),
+             _size(item.get("vram_free")))
+            for item in _list(whole.get("devices"), _MOST)
+            if isinstance(item, dict)
+        ),
+    )  # fmt: skip
+    return Answer(server, argv, None, None, None)
 
 
-def _listens(host: str, port: int) -> bool:
-    try:
-        with socket.create_connection((host, port), timeout=_CONNECT_S):
-            return True
-    except (OSError, OverflowError):
-        return False
-
-
-def _get(host: str, port: int, path: str, end: float) -> _Said:
-    """One request: no proxy, no redirect followed, a bounded answer."""
-    import http.client
-
-    left = end - time.monotonic()
-    if left <= 0:
-        return _Said("slow", "no time left to ask")
-    connection = http.client.HTTPConnection(host, port, timeout=left)
-    try:
-        connection.request("GET", path, headers={"Accept": "application/json"})
-        response = connection.getresponse()
-        if 300 <= response.status < 400:
-            return _Said("redirects", "it sends elsewhere, which is not followed")
-        if response.status != 200:
-            return _Said("other", f"it answers with status {response.status}")
-        body = response.read(_LONGEST_ANSWER + 1)
-        if len(body) > _LONGEST_ANSWER:
-            return _Said("other", "its answer is longer than any ComfyUI's")
-        return _Said("ok", "", json.loads(body))
-    except TimeoutError:
-        return _Said("slow", "no whole answer in time")
-    except (OSError, http.client.HTTPException, ValueError, RecursionError):
-        return _Said("other", "its answer is no JSON")
-    finally:
-        connection.close()
-
-
-def _is_comfyui(system: dict[str, Any], data: dict[str, Any]) -> bool:
+def _is_comfyui(system: dict[str, Any], whole: dict[str, Any]) -> bool:
     if isinstance(system.get("comfyui_version"), str):
         return True
-    return isinstance(system.get("argv"), list) and isinstance(data.get("devices"), list)
+    return isinstance(system.get("argv"), list) and isinstance(whole.get("devices"), list)
 
 
 def _other(port: int, outcome: str, detail: str) -> Answer:
@@ -129,63 +126,85 @@ def _other(port: int, outcome: str, detail: str) -> Answer:
     return Answer(server, (), None, None, None)
 
 
-def _device(item: Any) -> tuple[str, int, int]:
-    data = item if isinstance(item, dict) else {}
-    return _text(data.get("name"), 120), _size(data.get("vram_total")), _size(data.get("vram_free"))
+def _folders(data: object) -> Mapping[str, tuple[str, ...]] | None:
+    if not isinstance(data, dict):
+        return None
+    return {
+        _text(category, 80): tuple(
+            text
+            for text in _list(folders, _MOST)
+            if isinstance(text, str) and text.isprintable() and 0 < len(text) <= _LONGEST_PATH
+        )
+        for category, folders in list(data.items())[:_MOST]
+    }
 
 
-def _size(value: Any) -> int:
+def _size(value: object) -> int:
     whole = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _FARTHEST
-    return value if whole else 0
+    return value if isinstance(value, int) and whole else 0
 
 
-def _text(value: Any, longest: int) -> str:
+def _text(value: object, longest: int) -> str:
     text = value if isinstance(value, str) else ""
     return "".join(sign if sign.isprintable() else "?" for sign in text[:longest])
 
 
-def _list(value: Any) -> list[Any]:
-    return value[:_MOST] if isinstance(value, list) else []
+def _list(value: object, most: int) -> list[Any]:
+    return value[:most] if isinstance(value, list) else []
 
 
-def _folders(data: Any) -> Mapping[str, tuple[str, ...]] | None:
-    if not isinstance(data, dict):
-        return None
-    found = {}
-    for category, folders in list(data.items())[:_MOST]:
-        texts = [folder[:1000] for folder in _list(folders) if isinstance(folder, str)]
-        found[category[:80]] = tuple(text for text in texts if "\0" not in text)
-    return found
+# --- whose process it is ---------------------------------------------------------------------
 
 
-def _process(port: int) -> tuple[int | None, int | None, Path | None, Path | None]:
-    """Process, resident bytes, interpreter and folder of whoever listens on a port."""
+def _held(port: int) -> _Held:
     import psutil
 
-    try:
-        pid = next(
-            (
-                each.pid
-                for each in psutil.net_connections("tcp")
-                if each.status == psutil.CONN_LISTEN and each.laddr and each.laddr.port == port
-            ),
-            None,
-        )
-        if pid is None:
-            return None, None, None, None
-        process = psutil.Process(pid)
-        cwd = Path(process.cwd())
-        return pid, int(process.memory_info().rss), _executable(process, cwd), cwd
-    except (psutil.Error, OSError, ValueError):
-        return None, None, None, None
+    def told(call: Callable[[], T]) -> T | None:
+        try:
+            return call()
+        except (psutil.Error, OSError, ValueError, RuntimeError):
+            return None
+
+    pid = told(lambda: _listening(port))
+    process = told(lambda: psutil.Process(pid)) if pid is not None else None
+    if process is None:
+        return _Held()
+    folder = told(process.cwd)
+    cwd = Path(folder) if folder else None
+    rss = told(lambda: int(process.memory_info().rss))
+    return _Held(pid, rss, told(lambda: _executable(process, cwd)), cwd)
 
 
-def _executable(process: Any, cwd: Path) -> Path | None:
+def _listening(port: int) -> int | None:
+    """The process that answers on this port of loopback."""
+    import psutil
+
+    found: dict[str, int | None] = {}
+    for each in psutil.net_connections("tcp"):
+        if each.status == psutil.CONN_LISTEN and each.laddr and each.laddr.port == port:
+            found.setdefault(each.laddr.ip, each.pid)
+    return next((found[address] for address in _NEAR if address in found), None)
+
+
+def _executable(process: Process, cwd: Path | None) -> Path | None:
     """The interpreter as it was called: a venv's is a link, and that tells the venv."""
+    real = process.exe()
     command = process.cmdline()
-    if command:
-        called: Path = cwd / command[0]
-        if called.is_absolute() and called.exists() and len(Path(command[0]).parts) > 1:
-            return called
-    found: str = process.exe()
-    return Path(found) if found else None
+    called = _called(process, command[0], cwd) if command and command[0] else None
+    if called is not None and (os.name == "nt" or not is_file(Path(real))):
+        return called
+    # A program may write over its own command line: the link must lead to what really runs.
+    if called is not None and os.path.realpath(called) == os.path.realpath(real):
+        return called
+    return Path(real) if real else None
+
+
+def _called(process: Process, name: str, cwd: Path | None) -> Path | None:
+    if len(Path(name).parts) > 1:
+        folders = [cwd or Path(os.sep)]
+    else:
+        path = process.environ().get("PATH", "")
+        folders = [Path(folder) for folder in path.split(os.pathsep) if Path(folder).is_absolute()]
+    names = (name, f"{name}.exe") if os.name == "nt" else (name,)
+    places = (folder / each for folder in folders for each in names)
+    return next((place for place in places if place.is_absolute() and is_file(place)), None)
