@@ -7,17 +7,24 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from packaging.markers import Marker
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from klein_doctor.installation import Wanted
-from klein_doctor.probes.outside import Outside
+from klein_doctor.probes.outside import Outside, is_file
 
 LONGEST_FILE = 256 << 10
 _LONGEST_LINE = 1000
 _MOST_LINES = 4000
-_USER = re.compile(r"(\w+://)[^/@\s]*@")
+_LONGEST_SHOWN = 120
+# What could let somebody in: a name and password before the host, a key behind the address.
+_USER = re.compile(r"(\w+://)[^/\s]*@")
+_QUERY = re.compile(r"(\w+://[^\s?#]*)\?[^\s#]*")
 _COMMENT = re.compile(r"(^|\s)#.*$")
+_OPTIONS = re.compile(r"\s--\w")  # --hash and the like, behind a requirement
+# Where the target's Python is not known, a marker counts as met if one of these meets it.
+_ANY_PYTHON = ((3, 8), (3, 9), (3, 10), (3, 11), (3, 12), (3, 13), (3, 14), (3, 20))
 
 
 class Line(NamedTuple):
@@ -28,33 +35,30 @@ class Line(NamedTuple):
     requirement: Requirement | None
 
 
-def read_lines(path: Path) -> Iterator[Line]:
-    """The requirements and options of a file; requirement is None for what names no package.
+def read_requirements(path: Path) -> str:
+    """The text of a requirements file, in UTF-8 or with the mark of UTF-16.
 
     Raises:
-        OSError: the file cannot be read.
+        OSError: it is no file, or it cannot be read.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise FileNotFoundError
     with path.open("rb") as stream:
         raw = stream.read(LONGEST_FILE)
     wide = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
-    yield from parse(raw.decode("utf-16" if wide else "utf-8-sig", "replace"))
+    return raw.decode("utf-16" if wide else "utf-8-sig", "replace")
 
 
-def parse(text: str) -> Iterator[Line]:
-    """As read_lines, of a text."""
-    lines = text.splitlines()[:_MOST_LINES]
-    place = 0
-    while place < len(lines):
-        first, line = place + 1, lines[place]
-        while line.endswith("\\") and place + 1 < len(lines) and len(line) < _LONGEST_LINE:
-            place += 1
-            line = line[:-1] + lines[place]
-        place += 1
-        line = _COMMENT.sub("", line).strip()
-        if line and len(line) <= _LONGEST_LINE:
-            yield Line(first, _shown(line), _requirement(line))
+def parse_requirements(text: str, naming: tuple[str, ...] = ()) -> Iterator[Line]:
+    """Requirements and options; requirement is None for what names no package.
+
+    Args:
+        naming: parse only lines that hold one of these words, in lower case; none means all.
+    """
+    for number, line in _joined(text):
+        lower = line.lower()
+        if not naming or any(word in lower for word in naming):
+            yield Line(number, _shown(line), _requirement(line))
 
 
 def wanted(
@@ -62,58 +66,79 @@ def wanted(
 ) -> list[Wanted]:
     """The packages a file asks for, beside what the target has.
 
+    Args:
+        versions: of the target's distributions, by normalised name. python: the target's version,
+            None unknown.
+
     Raises:
         OSError: the file cannot be read.
     """
-    environment = target_environment(outside, python)
+    environments = [_environment(outside, each) for each in ((python,) if python else _ANY_PYTHON)]
     found = []
-    for line in read_lines(path):
+    for line in parse_requirements(read_requirements(path)):
         if line.requirement is None:
             continue
         name = canonicalize_name(line.requirement.name)
-        found.append(Wanted(name, line.text, versions.get(name), applies(line, environment)))
+        applies = any(_holds(line.requirement.marker, each) for each in environments)
+        found.append(Wanted(name, line.text, versions.get(name), applies))
     return found
 
 
-def target_environment(outside: Outside, python: tuple[int, ...] | None) -> dict[str, str]:
-    """What environment markers are judged by: the target's system and Python."""
+def _environment(outside: Outside, python: tuple[int, ...]) -> dict[str, str]:
+    """What markers are judged by: the target's system and Python, not the doctor's own."""
     systems = {"win32": "Windows", "darwin": "Darwin", "linux": "Linux"}
-    version = ".".join(str(part) for part in python[:2]) if python else ""
-    full = ".".join(str(part) for part in (*python, 0, 0)[:3]) if python else ""
-    values = {
+    return {
         "sys_platform": outside.platform,
         "platform_system": systems.get(outside.platform, outside.platform),
         "platform_machine": outside.machine,
         "os_name": "nt" if outside.windows else "posix",
         "implementation_name": "cpython",
         "platform_python_implementation": "CPython",
+        "python_version": ".".join(str(part) for part in python[:2]),
+        "python_full_version": ".".join(str(part) for part in (*python, 0, 0)[:3]),
         "extra": "",
     }
-    if version:
-        values.update(python_version=version, python_full_version=full)
-    return values
 
 
-def applies(line: Line, environment: Mapping[str, str]) -> bool:
-    """Whether a requirement's marker holds for the target; True where that cannot be told."""
-    if line.requirement is None or line.requirement.marker is None:
+def _holds(marker: Marker | None, environment: dict[str, str]) -> bool:
+    if marker is None:
         return True
     try:
-        return line.requirement.marker.evaluate(dict(environment))
+        return marker.evaluate(dict(environment))
     except Exception:  # packaging raises several kinds for markers it cannot compare
         return True
+
+
+def _joined(text: str) -> Iterator[tuple[int, str]]:
+    """Lines by the number they begin at, continued ones put together, without comments."""
+    lines = text.splitlines()[:_MOST_LINES]
+    place = 0
+    while place < len(lines):
+        first, line = place + 1, lines[place][:_LONGEST_LINE]
+        # A comment that ends in a backslash, as Windows folders do, is not continued.
+        goes_on = lines[place].endswith("\\") and not line.lstrip().startswith("#")
+        while goes_on and place + 1 < len(lines):
+            place += 1
+            line = (line.removesuffix("\\") + lines[place])[:_LONGEST_LINE]
+            goes_on = lines[place].endswith("\\")
+        place += 1
+        line = _COMMENT.sub("", line.removesuffix("\\")).strip()
+        if line:
+            yield first, line
 
 
 def _requirement(line: str) -> Requirement | None:
     if line.startswith("-"):
         return None
-    text = re.split(r"\s--\w", line, maxsplit=1)[0]  # --hash and the like
     try:
-        return Requirement(text)
+        return Requirement(_OPTIONS.split(line, maxsplit=1)[0])
     except (InvalidRequirement, ValueError, RecursionError):
         return None
 
 
 def _shown(line: str) -> str:
-    text = _USER.sub(r"\1", line)[:120]
+    """A line fit for a report: no passwords, no hashes of files, printable, not long."""
+    if not line.startswith("-"):
+        line = _OPTIONS.split(line, maxsplit=1)[0]
+    text = _QUERY.sub(r"\1", _USER.sub(r"\1", line.strip()))[:_LONGEST_SHOWN]
     return "".join(sign if sign.isprintable() else "?" for sign in text)

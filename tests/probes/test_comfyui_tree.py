@@ -1,9 +1,8 @@
-"""A ComfyUI read from its files: version, git state, requirements, nodes, model folders."""
+"""A ComfyUI read from its files: version, support for Klein, requirements, custom nodes."""
 
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,311 +10,255 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trees import put_comfyui
 
-from klein_doctor.installation import ComfyUI, Flag, Launcher
+from klein_doctor.codec import decode, encode
+from klein_doctor.installation import ComfyUI, CustomNodes, Flag, Launcher
 from klein_doctor.model import Known, Private, Unknown
 from klein_doctor.privacy import Redactor
-from klein_doctor.probes.comfyui_paths import _parse, read_folders
 from klein_doctor.probes.comfyui_tree import read_comfyui
 from klein_doctor.probes.found import Found
-from klein_doctor.probes.git_state import _entries, read_checkout
 from klein_doctor.probes.outside import Outside
-from klein_doctor.probes.requirements import parse, wanted
 
 PYTHON = (3, 12, 3)
 
 
-def outside(root: Path, platform: str = "linux", **env: str) -> Outside:
-    return Outside(root, {"HOME": str(root), **env}, platform, Redactor((), (), ()))
+def read(root: Path, *launchers: Launcher, **versions: str) -> ComfyUI:
+    outside = Outside(root, {"HOME": "/home/jane"}, "linux", Redactor(("jane",), (), ()))
+    found = Found(root, "manual", "home folder", None, "", root)
+    return read_comfyui(outside, found, versions, PYTHON, launchers, None)
 
 
-def found(root: Path) -> Found:
-    return Found(root, "manual", "home folder", None, "", root)
+def nodes_of(root: Path) -> CustomNodes:
+    told = read(root).custom_nodes
+    assert isinstance(told, Known)
+    return told.value
 
 
-def read(root: Path, **versions: str) -> ComfyUI:
-    return read_comfyui(outside(root), found(root), versions, PYTHON, (), None)
+def put(path: Path, content: str | bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
 
 
-def given_flag(kind: str, name: str, value: str) -> Launcher:
-    return Launcher(kind, Private.plain(""), 0, (Flag(name, Private.plain(value)),), "", None)
-
-
-# --- what it is -------------------------------------------------------------------------------
+# --- its code ---------------------------------------------------------------------------------
 
 
 def test_a_current_and_an_old_one(tmp_path: Path) -> None:
     new = read(put_comfyui(tmp_path / "new"))
     assert (new.version, new.klein, new.flux2) == (Known("0.33.0"), Known(True), Known(True))
     assert new.checkout == Known(None)
+    assert new.base == new.root
     old = read(put_comfyui(tmp_path / "old", "0.9.1", klein=False))
     assert (old.version, old.klein, old.flux2) == (Known("0.9.1"), Known(False), Known(True))
 
 
-def test_a_comment_is_no_support(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("own", "project", "version"),
+    [
+        ('# generated\r\n__version__ = "0.33.0"\r\n', "", "0.33.0"),
+        ("__version__: str = '0.34.1rc1'\n", "", "0.34.1rc1"),
+        ('#__version__ = "1.0"\n__version__="2.0"\n', "", "2.0"),
+        ("import os; os.abort()\n", '[project]\nname = "ComfyUI"\nversion = "0.3.40"\n', "0.3.40"),
+        (None, '[tool.x]\nversion = "9"\n[project]\nversion = "0.3.41"\n', "0.3.41"),
+        (None, '[project]\nname = "x"\n[tool.x]\nversion = "9"\n', ""),
+        ("__version__ = 5\n", "", ""),
+        ('__version__ = "a b"\n', "", ""),
+        ("\n" * 60_000, "\n" * 60_000, ""),
+        (b"\xff\xfe\x00", "[project", ""),
+    ],
+)
+def test_versions(tmp_path: Path, own: str | bytes | None, project: str, version: str) -> None:
     root = put_comfyui(tmp_path / "c")
-    (root / "comfy/text_encoders/flux.py").write_text("# klein_te comes later\nx = 1\n")
-    (root / "comfy/sd.py").write_text("class CLIPType:\n    # FLUX2 = 9\n    FLUX = 1\n")
+    (root / "comfyui_version.py").unlink()
+    if own is not None:
+        put(root / "comfyui_version.py", own)
+    put(root / "pyproject.toml", project)
+    told = read(root).version
+    assert told == Known(version) if version else isinstance(told, Unknown)
+
+
+@pytest.mark.parametrize(
+    ("klein", "flux2"),
+    [
+        ("# klein_te comes later\nx = 1  # KleinTokenizer\n", "class CLIPType:\n    # FLUX2 = 9\n"),
+        ("my_klein_te2 = KleinTokenizers\n", "class CLIPType:\n    FLUX2X = 1\n"),
+        ("x = 1\n", "class Other:\n    FLUX2 = 1\nclass CLIPType:\n    FLUX = 1\n"),
+        ("x = 1\n", "class CLIPType:\n    FLUX = 1\nclass Other:\n    FLUX2 = 1\n"),
+        ("\n" * 500_000, " \n" * 500_000),
+        ("x" * 1_000_000, "class CLIPType:\n" + " " * 1_000_000),
+    ],
+)
+def test_what_is_no_support(tmp_path: Path, klein: str, flux2: str) -> None:
+    root = put_comfyui(tmp_path / "c")
+    put(root / "comfy/text_encoders/flux.py", klein)
+    put(root / "comfy/sd.py", flux2)
     assert (read(root).klein, read(root).flux2) == (Known(False), Known(False))
+
+
+def test_support_in_files_with_windows_line_ends(tmp_path: Path) -> None:
+    root = put_comfyui(tmp_path / "c")
+    put(root / "comfy/text_encoders/flux.py", b"x = 1\r\ndef klein_te(a=1): # x\r\n    pass\r\n")
+    types = "x = 1\nclass CLIPType(Enum):\n    FLUX = 6\n\n# note\n    FLUX2 = 25\n"
+    put(root / "comfy/sd.py", types.replace("\n", "\r\n"))
+    assert (read(root).klein, read(root).flux2) == (Known(True), Known(True))
 
 
 def test_what_is_missing_is_unknown(tmp_path: Path) -> None:
     root = put_comfyui(tmp_path / "c")
-    for name in ("comfyui_version.py", "comfy/text_encoders/flux.py", "requirements.txt"):
+    for name in ("comfyui_version.py", "comfy/text_encoders/flux.py", "comfy/sd.py",
+                 "requirements.txt"):  # fmt: skip
         (root / name).unlink()
+    (root / "custom_nodes").rmdir()
     comfyui = read(root)
-    for fact in (comfyui.version, comfyui.klein, comfyui.requirements):
+    facts = (comfyui.version, comfyui.klein, comfyui.flux2, comfyui.requirements)
+    for fact in (*facts, comfyui.custom_nodes):
         assert isinstance(fact, Unknown) and fact.reason
-    (root / "pyproject.toml").write_text('[project]\nname = "ComfyUI"\nversion = "0.3.40"\n')
-    assert read(root).version == Known("0.3.40")
+
+
+def test_pipes_loops_and_folders_in_place_of_files(tmp_path: Path) -> None:
+    root = put_comfyui(tmp_path / "c")
+    for name in ("comfyui_version.py", "comfy/sd.py", "requirements.txt"):
+        (root / name).unlink()
+    os.mkfifo(root / "comfyui_version.py")
+    (root / "comfy/sd.py").mkdir()
+    (root / "requirements.txt").symlink_to("requirements.txt")
+    node = root / "custom_nodes" / "a"
+    node.mkdir()
+    os.mkfifo(node / "requirements.txt")
+    (node / "pyproject.toml").mkdir()
+    (root / "custom_nodes" / "loop").symlink_to("loop")
+    os.mkfifo(root / "custom_nodes" / "pipe.py")
+    comfyui = read(root)
+    assert isinstance(comfyui.version, Unknown) and isinstance(comfyui.flux2, Unknown)
+    assert isinstance(comfyui.requirements, Unknown)
+    assert (nodes_of(root).total, nodes_of(root).pins) == (1, ())
 
 
 def test_requirements_beside_what_is_installed(tmp_path: Path) -> None:
     root = put_comfyui(tmp_path / "c")
-    text = ('torch\ncomfy-kitchen==0.2.31 # pinned\nPyOpenGL>=3.1; sys_platform == "win32"\n'
-            "-r other.txt\nnot a requirement!\naio\\\nhttp>=3\n")  # fmt: skip
-    (root / "requirements.txt").write_text(text)
+    text = 'torch\ncomfy-kitchen==0.2.31 # pinned\nPyOpenGL>=3.1; sys_platform == "win32"\n'
+    put(root / "requirements.txt", text + "x @ file:///home/jane/x.whl\n")
     listed = read(root, **{"comfy-kitchen": "0.2.10"}).requirements
     assert isinstance(listed, Known)
     rows = [(item.name, item.installed, item.applies) for item in listed.value]
     assert rows == [("torch", None, True), ("comfy-kitchen", "0.2.10", True),
-                    ("pyopengl", None, False), ("aiohttp", None, True)]  # fmt: skip
+                    ("pyopengl", None, False), ("x", None, True)]  # fmt: skip
+    assert "jane" not in listed.value[3].text
 
 
-def test_requirement_files_of_windows_editors(tmp_path: Path) -> None:
-    path = tmp_path / "requirements.txt"
-    for raw in ("numpy>=1\r\ntorch==2\r\n".encode("utf-16"), b"\xef\xbb\xbfnumpy>=1\r\ntorch==2"):
-        path.write_bytes(raw)
-        assert [w.name for w in wanted(path, {}, outside(tmp_path), PYTHON)] == ["numpy", "torch"]
+def test_the_base_directory_moves_custom_nodes(tmp_path: Path) -> None:
+    root = put_comfyui(tmp_path / "c")
+    put(tmp_path / "base/custom_nodes/own/__init__.py", "")
+    flag = Flag("--base-directory", Private.plain(str(tmp_path / "base")))
+    comfyui = read(root, Launcher("server", Private.plain(""), 0, (flag,), "", None))
+    assert comfyui.base.real == str(tmp_path / "base")
+    assert isinstance(comfyui.custom_nodes, Known)
+    assert [name.public for name in comfyui.custom_nodes.value.names] == ["own"]
 
 
-@settings(max_examples=300, deadline=None)
-@given(st.text(max_size=300))
-def test_no_requirement_text_makes_it_raise(text: str) -> None:
-    for line in parse(text):
-        assert line.number >= 1 and len(line.text) <= 120 and line.text.isprintable()
+# --- custom nodes -----------------------------------------------------------------------------
 
 
-def test_passwords_of_an_index_are_left_out() -> None:
-    (line,) = parse("--index-url https://jane:secret@example.org/simple")
-    assert "secret" not in line.text
-
-
-def test_custom_nodes_and_what_would_move_torch(tmp_path: Path) -> None:
+def test_what_counts_as_a_custom_node(tmp_path: Path) -> None:
     root = put_comfyui(tmp_path / "c")
     nodes = root / "custom_nodes"
-    for name in ("a", "b.disabled", "__pycache__", ".hidden", "c"):
-        (nodes / name).mkdir()
-    (nodes / "single.py").write_text("")
-    (nodes / "example.py.example").write_text("")
+    for name in ("a", "B", "b.disabled", "__pycache__", ".hidden", ".disabled/parked"):
+        (nodes / name).mkdir(parents=True)
+    for name in ("single.py", "off.py.disabled", "example_node.py.example", "notes.txt"):
+        put(nodes / name, "")
     (nodes / "gone").symlink_to(nodes / "nowhere")
-    (nodes / "a" / "requirements.txt").write_text(
-        "numpy\ntorch>=2.0\ntorch\nxformers==0.0.30\n--index-url https://download.pytorch.org/x\n"
-        "https://x.org/torch-2.1.0-cp310-cp310-win_amd64.whl\n"
-    )
-    (nodes / "c" / "pyproject.toml").write_text(
-        '[project]\nname = "c"\ndependencies = [\n "torchvision<0.20", "torch",\n]\n'
-    )
-    (nodes / "b.disabled" / "requirements.txt").write_text("torch==1.0\n")
-    told = read(root).custom_nodes
-    assert isinstance(told, Known)
-    assert (told.value.total, told.value.disabled) == (3, 1)
-    assert [name.public for name in told.value.names] == ["a", "c", "single.py"]
-    assert [(pin.node, pin.line, pin.text) for pin in told.value.pins] == [
-        ("a", 2, "torch>=2.0"), ("a", 4, "xformers==0.0.30"),
-        ("a", 5, "--index-url https://download.pytorch.org/x"),
-        ("a", 6, "https://x.org/torch-2.1.0-cp310-cp310-win_amd64.whl"),
-        ("c", 0, "torchvision<0.20"),
-    ]  # fmt: skip
+    (nodes / "linked").symlink_to(nodes / "a")
+    told = nodes_of(root)
+    assert [name.public for name in told.names] == ["B", "a", "linked", "single.py"]
+    assert (told.total, told.disabled) == (4, 3)
 
 
-# --- git --------------------------------------------------------------------------------------
+def test_names_are_bounded_and_name_nobody(tmp_path: Path) -> None:
+    root = put_comfyui(tmp_path / "c")
+    nodes = root / "custom_nodes"
+    names = ["n" * 200, "jane", "two\nlines", *(f"x{number:03}" for number in range(500))]
+    for name in [os.fsencode(name) for name in names] + [b"\xff\xfe"]:
+        os.mkdir(os.fsencode(nodes) + b"/" + name)
+    told = nodes_of(root)
+    shown = [name.public for name in told.names]
+    assert (told.total, len(shown)) == (504, 400)
+    assert "n" * 80 in shown and "two?lines" in shown and "user" in shown
+    assert all(len(name) <= 80 and name.isprintable() for name in shown)
 
 
-def git(folder: Path, *arguments: str) -> str:
-    env = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
-    names = ("-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false")
-    done = subprocess.run(
-        ["git", *names, *arguments], cwd=folder, env=env, capture_output=True, text=True, check=True
-    )
-    return done.stdout.strip()
+PROJECT = """
+[project]
+name = "c"
+dependencies = [
+  "uvicorn[standard]",
+  "torchvision<0.20",
+  "torch",
+]
+[project.optional-dependencies]
+gpu = ["torch==1.0"]
+"""
 
 
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    root = tmp_path / "repo"
-    root.mkdir()
-    git(root, "init", "-q", "-b", "master")
-    (root / "a.py").write_text("one\n")
-    (root / "sub").mkdir()
-    (root / "sub" / "b.py").write_text("two\n")
-    git(root, "add", ".")
-    git(root, "commit", "-q", "-m", "first")
-    return root
+def test_what_would_move_torch(tmp_path: Path) -> None:
+    root = put_comfyui(tmp_path / "c")
+    nodes = root / "custom_nodes"
+    put(nodes / "a/requirements.txt",
+        "numpy\ntorch>=2.0\ntorch\nTorch ; sys_platform=='win32'\nxformers==0.0.30 --no-deps\n"
+        "--index-url https://download.pytorch.org/x\n-f https://example.org/wheels\n"
+        "https://x.org/torch-2.1.0-cp310-cp310-win_amd64.whl\ntorch-ema==1\npytorch-lightning>2\n"
+        "torchaudio @ https://me:pass@x.org/torchaudio.whl\n./wheels/torchvision-0.2.0-any.whl\n"
+        "torchsde\n# torch==1\n")  # fmt: skip
+    put(nodes / "c/pyproject.toml", PROJECT)
+    put(nodes / "d/requirements.txt", "torch==2.4.0\r\n".encode("utf-16"))  # as PowerShell writes
+    put(nodes / "e/requirements.txt", b"\xef\xbb\xbftorch~=2.5\n")
+    put(nodes / "off.disabled/requirements.txt", "torch==1.0\n")
+    assert [(pin.node, pin.file, pin.line, pin.text) for pin in nodes_of(root).pins] == [
+        ("a", "requirements.txt", 2, "torch>=2.0"),
+        ("a", "requirements.txt", 5, "xformers==0.0.30"),
+        ("a", "requirements.txt", 6, "--index-url https://download.pytorch.org/x"),
+        ("a", "requirements.txt", 8, "https://x.org/torch-2.1.0-cp310-cp310-win_amd64.whl"),
+        ("a", "requirements.txt", 11, "torchaudio @ https://x.org/torchaudio.whl"),
+        ("a", "requirements.txt", 12, "./wheels/torchvision-0.2.0-any.whl"),
+        ("c", "pyproject.toml", 6, "torchvision<0.20"),
+        ("d", "requirements.txt", 1, "torch==2.4.0"),
+        ("e", "requirements.txt", 1, "torch~=2.5"),
+    ]
 
 
-def state(root: Path) -> tuple[str, str, object]:
-    told = read_checkout(root)
-    assert isinstance(told, Known) and told.value is not None
-    return told.value.commit, told.value.branch, told.value.dirty
-
-
-def test_a_clean_checkout(checkout: Path) -> None:
-    head = git(checkout, "rev-parse", "HEAD")
-    assert state(checkout) == (head, "master", Known(False))
-    os.utime(checkout / "a.py", (1, 1))  # touched, not changed
-    (checkout / "untracked").write_text("")
-    assert state(checkout) == (head, "master", Known(False))
-    git(checkout, "pack-refs", "--all")
-    assert state(checkout) == (head, "master", Known(False))
-
-
-def test_a_checkout_with_windows_line_ends_is_clean(checkout: Path) -> None:
-    git(checkout, "config", "core.autocrlf", "true")
-    (checkout / "a.py").write_bytes(b"one\r\n")
-    git(checkout, "add", "a.py")
-    os.utime(checkout / "a.py", (1, 1))
-    assert state(checkout)[2] == Known(False)
-
-
-@pytest.mark.parametrize("change", ["edited", "longer", "deleted"])
-def test_a_changed_checkout(checkout: Path, change: str) -> None:
-    path = checkout / "sub" / "b.py"
-    if change == "deleted":
-        path.unlink()
-    else:
-        path.write_text("TWO\n" if change == "edited" else "two and more\n")
-        os.utime(path, (1, 1))
-    assert state(checkout)[2] == Known(True)
-
-
-def test_detached_worktrees_and_the_newer_index(checkout: Path, tmp_path: Path) -> None:
-    head = git(checkout, "rev-parse", "HEAD")
-    git(checkout, "update-index", "--index-version", "4")
-    git(checkout, "checkout", "-q", "--detach")
-    assert state(checkout) == (head, "", Known(False))
-    git(checkout, "worktree", "add", "-q", "-b", "other", str(tmp_path / "tree"))
-    assert state(tmp_path / "tree") == (head, "other", Known(False))
+def test_pins_are_bounded_and_name_nobody(tmp_path: Path) -> None:
+    root = put_comfyui(tmp_path / "c")
+    nodes = root / "custom_nodes"
+    put(nodes / "jane/requirements.txt", "torch @ file:///home/jane/torch-2.1.0.whl\n")
+    for name in ("k", "l"):
+        put(nodes / name / "requirements.txt", "torch==2.0\n" * 150)
+    pins = nodes_of(root).pins
+    assert len(pins) == 200 and pins[0].line == 1
+    assert "jane" not in pins[0].text + pins[0].node
 
 
 @pytest.mark.parametrize(
-    "head", ["", "ref: refs/heads/none", "ref: ../../etc/passwd", "garbage", "ref: " + "x/" * 400]
-)
-def test_a_broken_git_folder_is_unknown(tmp_path: Path, head: str) -> None:
-    (tmp_path / ".git").mkdir()
-    (tmp_path / ".git" / "HEAD").write_text(head)
-    assert isinstance(read_checkout(tmp_path), Unknown)
-
-
-def test_an_index_cut_short_leaves_the_rest(checkout: Path) -> None:
-    index = checkout / ".git" / "index"
-    raw = index.read_bytes()
-    for size in (0, 5, 12, 40, 100):
-        index.write_bytes(raw[:size])
-        assert isinstance(state(checkout)[2], Unknown)
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.binary(max_size=300), st.integers(2, 4), st.integers(0, 2**32 - 1))
-def test_no_index_makes_it_hang(body: bytes, version: int, count: int) -> None:
-    data = b"DIRC" + version.to_bytes(4, "big") + count.to_bytes(4, "big") + body
-    try:
-        assert len(list(_entries(data))) <= len(body)
-    except Exception as error:
-        assert type(error).__name__ in ("_Odd", "error", "ValueError", "IndexError")
-
-
-# --- model folders ----------------------------------------------------------------------------
-
-
-def searched(root: Path, category: str, *launchers: Launcher, **env: str) -> list[str]:
-    folders, _ = read_folders(outside(root, **env), root, root, launchers, None)
-    assert isinstance(folders, Known)
-    place = str(root) + "/"
-    return [f.path.real.removeprefix(place) for f in folders.value if f.category == category]
-
-
-def test_the_order_without_a_file(tmp_path: Path) -> None:
-    assert searched(tmp_path, "diffusion_models") == [
-        "models/unet", "models/diffusion_models", "output/diffusion_models",
-    ]  # fmt: skip
-    assert searched(tmp_path, "text_encoders") == [
-        "models/text_encoders", "models/clip", "output/clip",
-    ]  # fmt: skip
-    assert searched(tmp_path, "vae") == ["models/vae", "output/vae"]
-
-
-def test_a_file_adds_in_order_and_maps_old_names(tmp_path: Path) -> None:
-    (tmp_path / "shared" / "clips").mkdir(parents=True)
-    (tmp_path / "extra_model_paths.yaml").write_text(
-        "one:\n  base_path: shared\n  clip: clips\n  unet: |\n    first\n    second\n"
-        "two:\n  base_path: ${STORE}\n  is_default: yes\n  vae: v\n  clip: models/clip\n"
-        "three:\n"
-    )
-    env = {"STORE": str(tmp_path)}
-    assert searched(tmp_path, "diffusion_models", **env) == [
-        "models/unet", "models/diffusion_models", "shared/first", "shared/second",
-        "output/diffusion_models",
-    ]  # fmt: skip
-    # A default that is there already moves to the front.
-    assert searched(tmp_path, "text_encoders", **env) == [
-        "models/clip", "models/text_encoders", "shared/clips", "output/clip",
-    ]  # fmt: skip
-    assert searched(tmp_path, "vae", **env) == ["v", "models/vae", "output/vae"]
-    _, (told,) = read_folders(outside(tmp_path, **env), tmp_path, tmp_path, (), None)
-    assert (told.fault, told.folders) == ("", 5)
-    assert "one/unet" in [where for where, _ in told.missing]
-
-
-def test_arguments_move_folders_and_the_server_knows_best(tmp_path: Path) -> None:
-    models = given_flag("desktop", "--models-directory", str(tmp_path / "m"))
-    assert searched(tmp_path, "vae", models)[0] == "m/vae"
-    running = given_flag("server", "--output-directory", str(tmp_path / "o"))
-    assert searched(tmp_path, "vae", models, running) == ["models/vae", "o/vae"]
-    told, _ = read_folders(outside(tmp_path), tmp_path, tmp_path, (), {"vae": ("/x", "/y")})
-    assert isinstance(told, Known)
-    assert [(f.path.real, f.source) for f in told.value] == [("/x", "server"), ("/y", "server")]
-
-
-BOMB = "a: &a [x, x]\n" + "".join(
-    f"{new}: &{new} [*{old}, *{old}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
-)
-
-
-@pytest.mark.parametrize(
-    ("text", "line"),
+    "text",
     [
-        ("a:\n\tb: c\n", 2),
-        ("a: [1, 2\n", 0),
-        ("- a\n- b\n", 1),
-        ("just words\n", 1),
-        ("", 0),
-        ("a:\n  vae: [x]\n", 0),
-        ("a: text\n", 0),
-        (BOMB, 0),
-        ("a: {" * 400, 0),
-        ("a: !!python/object/apply:os.system [x]\n", 0),
-        ("x: " + "y" * (300 << 10), 0),
+        "torch", "[project]\ndependencies = 'torch==1'\n", "project = 'torch==1'\n",
+        "[project]\ndependencies = [1, {a = 'torch==1'}, ['torch==1']]\n",
+        "[project]\ndependencies = ['torch==1'\n", "x = " + "[" * 50_000 + "'torch==1'",
     ],
-)
-def test_a_broken_file_is_told_with_its_place(tmp_path: Path, text: str, line: int) -> None:
-    (tmp_path / "extra_model_paths.yaml").write_text(text)
-    folders, (told,) = read_folders(outside(tmp_path), tmp_path, tmp_path, (), None)
-    assert told.fault and told.fault.isprintable()
-    assert not line or told.line == line
-    assert isinstance(folders, Known)
-
-
-def test_what_pyyaml_takes_is_taken(tmp_path: Path) -> None:
-    text = "a:\n  base_path: x\n  vae: one\n  vae: two\n"
-    (tmp_path / "extra_model_paths.yaml").write_text(text)
-    assert searched(tmp_path, "vae") == ["models/vae", "x/two", "output/vae"]
-    (tmp_path / "extra_model_paths.yaml").write_bytes(b"a:\n  vae: \xff\n")
-    _, (told,) = read_folders(outside(tmp_path), tmp_path, tmp_path, (), None)
-    assert told.line == 2
+)  # fmt: skip
+def test_projects_that_make_no_sense(tmp_path: Path, text: str) -> None:
+    root = put_comfyui(tmp_path / "c")
+    put(root / "custom_nodes/a/pyproject.toml", text)
+    assert nodes_of(root).pins == ()
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.text(alphabet=st.sampled_from("ab:&*[]{}-\n \t!|>'\"#%@,0"), max_size=60))
-def test_no_yaml_makes_it_raise(text: str) -> None:
-    data, fault, line = _parse(text)
-    assert isinstance(data, dict) and line >= 0 and (not fault or not data)
+@given(st.binary(max_size=200))
+def test_no_bytes_make_it_raise(tmp_path_factory: pytest.TempPathFactory, raw: bytes) -> None:
+    root = tmp_path_factory.getbasetemp() / "junk"
+    if not root.exists():
+        put_comfyui(root)
+    for name in ("comfyui_version.py", "comfy/sd.py", "comfy/text_encoders/flux.py",
+                 "requirements.txt", "pyproject.toml", "extra_model_paths.yaml", ".git/HEAD",
+                 ".git/index", "custom_nodes/a/requirements.txt"):  # fmt: skip
+        put(root / name, raw)
+    put(root / "custom_nodes/a/pyproject.toml", b"# torch\n" + raw)
+    told = read(root)
+    assert decode(ComfyUI, encode(told, "public")).version == told.version
