@@ -10,18 +10,16 @@ from klein_doctor.model import (
     Harm,
     Outcome,
     Package,
-    Private,
     Repair,
     Unknown,
     Verdict,
     known,
 )
-from klein_doctor.outcomes import passed, release, unknown
+from klein_doctor.outcomes import Command, passed, pip_install, release, unknown
 from klein_doctor.recipe import Recipe
 from klein_doctor.registry import check
 from klein_doctor.routes import route_of
 
-Command = tuple[str | Private, ...]
 _PARTNERS = ("torchvision", "torchaudio")
 _SHOWN = 4  # of a list, in a sentence
 
@@ -263,20 +261,14 @@ def _install_commands(facts: Facts, comfyui: ComfyUI) -> tuple[Command, ...]:
     pip = _pip(facts)
     if not pip or not kept:
         return ()  # without torch, pip would take whichever build PyPI has
-    mark = "\\" if "\\" in comfyui.root.real else "/"
-    forms = (comfyui.root.real, comfyui.root.local, comfyui.root.public)
-    listed = Private(*(f"{form}{mark}requirements.txt" for form in forms))
-    return ((*pip, *kept, "-r", listed),)
+    return ((*pip, *kept, "-r", comfyui.root.below("requirements.txt")),)
 
 
 def _pip(facts: Facts) -> Command:
     if isinstance(facts.interpreter, Unknown):
         return ()
     python = facts.interpreter.value
-    if not python.has_pip and python.kind.startswith("uv"):
-        return ("uv", "pip", "install", "--python", python.path)
-    isolated = ("-s",) if python.kind == "embedded" else ()
-    return (python.path, *isolated, "-m", "pip", "install")
+    return pip_install(python, isolated=python.kind == "embedded")
 
 
 def _kept(facts: Facts) -> tuple[str, ...]:

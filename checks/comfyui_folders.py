@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
+from klein_doctor import markers
 from klein_doctor.checks.comfyui import fits, here
 from klein_doctor.installation import ComfyUI, ModelFolder, NodePin, PathsFile
 from klein_doctor.model import (
@@ -18,12 +18,9 @@ from klein_doctor.model import (
     Verdict,
     known,
 )
-from klein_doctor.outcomes import passed, python_version, unknown
+from klein_doctor.outcomes import passed, unknown
 from klein_doctor.recipe import Recipe
 from klein_doctor.registry import check
-
-if TYPE_CHECKING:
-    from packaging.requirements import Requirement
 
 _SHOWN = 4  # of a list, in a sentence
 
@@ -99,7 +96,7 @@ def _moves(pin: NodePin, facts: Facts) -> bool:
     except InvalidRequirement:
         return False  # cut short, or no requirement at all
     version = _installed(wanted.name.lower(), facts)
-    if not version or (wanted.marker is not None and not _applies(wanted, facts)):
+    if not version or markers.holds(wanted.marker, markers.target(facts)) is False:
         return False  # what is not here is not replaced
     return bool(wanted.url) or not fits(str(wanted), version)
 
@@ -111,27 +108,6 @@ def _installed(name: str, facts: Facts) -> str:
     if package is not None:
         return str(known(package.version, "")) if package.present else ""
     return known(facts.packages).version(name) or ""
-
-
-def _applies(wanted: Requirement, facts: Facts) -> bool:
-    """Whether a marker holds for the target; True where that cannot be told."""
-    system, python = known(facts.system), python_version(facts)
-    if system is None or python is None or wanted.marker is None:
-        return True
-    platform = {"windows": "win32"}.get(system.os, system.os)
-    named = {"windows": "Windows", "darwin": "Darwin"}.get(system.os, "Linux")
-    short = ".".join(str(part) for part in python[:2])
-    full = ".".join(str(part) for part in (*python, 0)[:3])
-    told = {
-        "sys_platform": platform, "platform_system": named, "platform_machine": system.machine,
-        "os_name": "nt" if platform == "win32" else "posix", "python_version": short,
-        "python_full_version": full, "implementation_name": "cpython", "extra": "",
-        "platform_python_implementation": "CPython",
-    }  # fmt: skip
-    try:
-        return wanted.marker.evaluate(dict(told))
-    except Exception:  # packaging raises several kinds for markers it cannot compare
-        return True
 
 
 # --- model folders ---------------------------------------------------------------------------

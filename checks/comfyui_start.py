@@ -178,12 +178,10 @@ def comfyui_flags_harmful(facts: Facts, recipe: Recipe) -> list[Outcome] | Outco
 
 def _applies(row: HarmfulFlag, facts: Facts, comfyui: ComfyUI) -> Fact[bool]:
     if row.below_vram_mib:
-        gpu = chosen_gpu(facts)
-        if gpu is None:
-            return Unknown("which card would be used is not known")
-        if isinstance(gpu.total_bytes, Unknown):
-            return gpu.total_bytes
-        if gpu.total_bytes.value >> 20 >= row.below_vram_mib:
+        total = _vram_mib(facts)
+        if isinstance(total, Unknown):
+            return total
+        if total.value >= row.below_vram_mib:
             return Known(False)
     if row.package:
         if isinstance(facts.packages, Unknown):
@@ -197,6 +195,16 @@ def _applies(row: HarmfulFlag, facts: Facts, comfyui: ComfyUI) -> Fact[bool]:
         if mine is None or mine < Version(row.gone_from):
             return Known(False)
     return Known(True)
+
+
+def _vram_mib(facts: Facts) -> Fact[int]:
+    """The chosen card's whole memory."""
+    gpu = chosen_gpu(facts)
+    if gpu is None:
+        return Unknown("which card would be used is not known")
+    if isinstance(gpu.total_bytes, Unknown):
+        return gpu.total_bytes
+    return Known(gpu.total_bytes.value >> 20)
 
 
 def _harmful(row: HarmfulFlag, at: list[Launcher]) -> Outcome:
@@ -285,12 +293,10 @@ def _hits(row: MemoryEngine, facts: Facts) -> Fact[bool]:
         if len(facts.visible.value.order) < row.min_gpus:
             return Known(False)
     if row.max_vram_mib:
-        gpu = chosen_gpu(facts)
-        if gpu is None:
-            return Unknown("which card would be used is not known")
-        if isinstance(gpu.total_bytes, Unknown):
-            return gpu.total_bytes
-        if gpu.total_bytes.value >> 20 > row.max_vram_mib:
+        total = _vram_mib(facts)
+        if isinstance(total, Unknown):
+            return total
+        if total.value > row.max_vram_mib:
             return Known(False)
     if pair(row.min_capability) > (0, 0):
         found = card(facts)

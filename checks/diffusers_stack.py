@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from packaging.version import InvalidVersion, Version
 
+from klein_doctor import markers
 from klein_doctor.model import (
     Facts,
     Harm,
@@ -17,14 +16,11 @@ from klein_doctor.model import (
     Verdict,
     known,
 )
-from klein_doctor.outcomes import passed, unknown
+from klein_doctor.outcomes import passed, pip_install, unknown
 from klein_doctor.recipe import Recipe
 from klein_doctor.recipe_stack import StackFloor
 from klein_doctor.registry import check
 from klein_doctor.routes import route_of
-
-if TYPE_CHECKING:
-    from packaging.requirements import Requirement
 
 
 def _floor(recipe: Recipe, name: str) -> StackFloor:
@@ -45,11 +41,7 @@ def install_stack(facts: Facts, recipe: Recipe, summary: str) -> tuple[Repair, .
     if isinstance(facts.interpreter, Unknown):
         words = f"{summary} with the Python that runs the model"
         return (Repair("install-diffusers", "packages", "manual", words),)
-    python = facts.interpreter.value
-    install: tuple[str | Private, ...] = (python.path, "-m", "pip", "install")
-    if not python.has_pip and python.kind.startswith("uv"):
-        install = ("uv", "pip", "install", "--python", python.path)
-    command = (*install, *wanted, "accelerate", *kept)
+    command = (*pip_install(facts.interpreter.value), *wanted, "accelerate", *kept)
     return (Repair("install-diffusers", "packages", "ask", summary, (command,)),)
 
 
@@ -194,8 +186,10 @@ def unmet(text: str, facts: Facts, names: tuple[str, ...]) -> str | None:
         return None
     name = wanted.name.lower().replace("_", "-").replace(".", "-")
     packages = known(facts.packages)
-    if name not in names or packages is None or not _holds(wanted, facts):
+    if name not in names or packages is None:
         return None
+    if not markers.holds(wanted.marker, markers.target(facts)):
+        return None  # not where that cannot be told either
     has = packages.version(name)
     if has is None:
         return None  # absent ones are the business of their own checks
@@ -204,29 +198,3 @@ def unmet(text: str, facts: Facts, names: tuple[str, ...]) -> str | None:
     except InvalidVersion:
         return None
     return None if met else name
-
-
-def _holds(wanted: Requirement, facts: Facts) -> bool:
-    """Whether a requirement's marker holds for the target; not where that cannot be told."""
-    if wanted.marker is None:
-        return True
-    system, python = known(facts.system), known(facts.interpreter)
-    version = known(python.version) if python is not None else None
-    if system is None or version is None:
-        return False
-    platforms = {"windows": ("win32", "nt"), "linux": ("linux", "posix")}
-    name, kind = platforms.get(system.os, (system.os, "posix"))
-    try:
-        return wanted.marker.evaluate(
-            {
-                "sys_platform": name,
-                "os_name": kind,
-                "platform_machine": system.machine,
-                "platform_system": system.os.capitalize(),
-                "python_version": ".".join(str(part) for part in version[:2]),
-                "python_full_version": ".".join(str(p) for p in (*version, 0)[:3]),
-                "extra": "",
-            }
-        )
-    except Exception:  # packaging raises several kinds for markers it cannot compare
-        return False

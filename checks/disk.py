@@ -12,12 +12,12 @@ from klein_doctor.routes import route_of
 _ROLE = {"comfyui": "models", "diffusers": "hub-cache"}
 
 
-def _disk(facts: Facts, recipe: Recipe) -> Disk | None:
-    """The disk that holds the route's files; None where no such folder is known."""
+def _disk(facts: Facts, recipe: Recipe, title: str) -> Disk | Outcome | tuple[()]:
+    """The disk that holds the route's files, else the answer without one: () for no such folder."""
     if isinstance(facts.disks, Unknown):
-        return None
+        return unknown(title, facts.disks)
     role = _ROLE[route_of(facts, recipe)]
-    return next((disk for disk in facts.disks.value if disk.role == role), None)
+    return next((disk for disk in facts.disks.value if disk.role == role), ())
 
 
 @check(
@@ -33,13 +33,12 @@ def _disk(facts: Facts, recipe: Recipe) -> Disk | None:
     "larger disk and name it in extra_model_paths.yaml, or set HF_HOME.",
 )
 def disk_too_small(facts: Facts, recipe: Recipe) -> Outcome | tuple[()]:
-    if isinstance(facts.disks, Unknown):
-        return unknown("Whether there is room for the files is not known", facts.disks)
-    disk = _disk(facts, recipe)
-    if disk is None:
-        return ()
+    title = "Whether there is room for the files is not known"
+    disk = _disk(facts, recipe, title)
+    if not isinstance(disk, Disk):
+        return disk
     if isinstance(disk.free, Unknown):
-        return unknown("Whether there is room for the files is not known", disk.free)
+        return unknown(title, disk.free)
     route, free = route_of(facts, recipe), disk.free.value
     wanted = next(row for row in recipe.memory.downloads if row.route == route)
     if free >= wanted.bytes:
@@ -77,13 +76,12 @@ def disk_too_small(facts: Facts, recipe: Recipe) -> Outcome | tuple[()]:
     "another folder.",
 )
 def models_not_writable(facts: Facts, recipe: Recipe) -> Outcome | tuple[()]:
-    if isinstance(facts.disks, Unknown):
-        return unknown("Whether the files can be written is not known", facts.disks)
-    disk = _disk(facts, recipe)
-    if disk is None:
-        return ()
+    title = "Whether the files can be written is not known"
+    disk = _disk(facts, recipe, title)
+    if not isinstance(disk, Disk):
+        return disk
     if isinstance(disk.writable, Unknown):
-        return unknown("Whether the files can be written is not known", disk.writable)
+        return unknown(title, disk.writable)
     if disk.writable.value:
         return passed("The model's folder can be written")
     return Outcome(
@@ -110,15 +108,14 @@ def models_not_writable(facts: Facts, recipe: Recipe) -> Outcome | tuple[()]:
     by_hand="Move ComfyUI to a short path such as C:\\ComfyUI, or enable LongPathsEnabled.",
 )
 def path_troublesome(facts: Facts, recipe: Recipe) -> Outcome | tuple[()]:
+    title = "Whether the models' path gives trouble is not known"
     if isinstance(facts.system, Unknown):
-        return unknown("Whether the models' path gives trouble is not known", facts.system)
+        return unknown(title, facts.system)
     if facts.system.value.os != "windows":
         return ()
-    if isinstance(facts.disks, Unknown):
-        return unknown("Whether the models' path gives trouble is not known", facts.disks)
-    disk = _disk(facts, recipe)
-    if disk is None:
-        return ()
+    disk = _disk(facts, recipe, title)
+    if not isinstance(disk, Disk):
+        return disk
     long = disk.longest > recipe.memory.room.longest_path
     if disk.ascii and not long:
         return passed("The models' path is short and plain")

@@ -15,7 +15,7 @@ from klein_doctor.model import (
     Verdict,
     known,
 )
-from klein_doctor.outcomes import NO_CARD, gib, passed, unknown
+from klein_doctor.outcomes import gib, passed, unknown, without_card
 from klein_doctor.plans import Budget, Recommendation, need_mib
 from klein_doctor.recipe import Recipe
 from klein_doctor.recipe_memory import ROUTES
@@ -39,7 +39,7 @@ _MIB = 1 << 20
 def vram_too_small(facts: Facts, recipe: Recipe) -> Outcome:
     found = plans.budget(facts, recipe)
     if isinstance(found, Unknown):
-        return _without(facts, "Whether the card is large enough is not known", found)
+        return without_card("Whether the card is large enough is not known", facts, found)
     total, rules = found.value.total, recipe.memory
     least = min(
         need_mib(plan, rules)
@@ -75,7 +75,7 @@ def vram_busy(facts: Facts, recipe: Recipe) -> Outcome:
     title = "Whether enough of the card's memory is free is not known"
     found = plans.recommend(facts, recipe)
     if isinstance(found, Unknown):
-        return _without(facts, title, found)
+        return without_card(title, facts, found)
     told = found.value
     gpu = chosen_gpu(facts)
     if not told.budget.measured and gpu is not None and isinstance(gpu.free_bytes, Unknown):
@@ -331,9 +331,3 @@ def swap_misleading(facts: Facts, recipe: Recipe) -> Outcome:
         evidence={"usable_mib": usable, "needs_mib": needs, "swap_mib": swap, "zram_mib": zram},
         fixes=(Repair("more-ram", "system", "manual", "close other programs, or add RAM"),),
     )
-
-
-def _without(facts: Facts, title: str, found: Unknown) -> Outcome:
-    if isinstance(facts.nvml, Known) and not facts.nvml.value.gpus:
-        return Outcome(Verdict.SKIPPED, title, because=NO_CARD)
-    return unknown(title, found)

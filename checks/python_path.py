@@ -275,11 +275,7 @@ def python_externally_managed(facts: Facts, recipe: Recipe) -> Outcome | tuple[(
 
 
 def _own_environment(python: Interpreter, comfyui: ComfyUI | None) -> Repair:
-    folder: str | Private = "klein-env"
-    if comfyui is not None:
-        mark = "\\" if "\\" in comfyui.root.real else "/"
-        forms = (comfyui.root.real, comfyui.root.local, comfyui.root.public)
-        folder = Private(*(f"{form}{mark}.venv" for form in forms))
+    folder = "klein-env" if comfyui is None else comfyui.root.below(".venv")
     return Repair(
         "make-venv",
         "packages",

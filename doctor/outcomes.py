@@ -19,6 +19,7 @@ from klein_doctor.model import (
 from klein_doctor.recipe import Recipe, pair
 from klein_doctor.wheels import Choice, choose
 
+Command = tuple[str | Private, ...]
 # What a check is skipped for where there is no card or no driver to judge.
 NO_CARD = "gpu-not-found:1"
 START_WITH_CARD = (
@@ -110,18 +111,22 @@ def install_torch(
         summary = f"if this is the right Python, install {names} together, the build {torch}"
     elif isinstance(facts.torch, Known) and _from_conda(facts.torch.value):
         summary += "; the present one came from conda: remove it there first"
-    command = pip_install(facts.interpreter.value, choice, again)
+    install = pip_install(facts.interpreter.value, again=again)
+    command = (*install, *choice.packages, "--index-url", choice.index_url)
     return (Repair("install-torch", "packages", "ask", summary, (command,)),)
 
 
-def pip_install(python: Interpreter, choice: Choice, again: bool) -> tuple[str | Private, ...]:
-    """The command that installs a build into the target, by pip or, where it has none, by uv."""
-    tail = (*choice.packages, "--index-url", choice.index_url)
-    if python.has_pip or not python.kind.startswith("uv"):
-        force = ("--force-reinstall",) if again else ()
-        return (python.path, "-m", "pip", "install", *force, *tail)
-    force = ("--reinstall",) if again else ()
-    return ("uv", "pip", "install", "--python", python.path, *force, *tail)
+def pip_install(python: Interpreter, *, again: bool = False, isolated: bool = False) -> Command:
+    """The command that installs what is put behind it: by pip or, where there is none, by uv.
+
+    Args:
+        isolated: with -s, where packages of the user's own could count as installed.
+    """
+    if not python.has_pip and python.kind.startswith("uv"):
+        uv: Command = ("uv", "pip", "install", "--python", python.path)
+        return (*uv, "--reinstall") if again else uv
+    pip: Command = (python.path, *(("-s",) if isolated else ()), "-m", "pip", "install")
+    return (*pip, "--force-reinstall") if again else pip
 
 
 def update_driver(branch_wanted: int) -> Repair:

@@ -29,6 +29,14 @@ _BREAKS = re.compile(r"(\s+|[\"'`<>|,;()\[\]{}=@!?*&#]+)")
 _IDENTIFIER = re.compile(r"\s*(?:GPU-|MIG-|[0-9a-f]{8}-)", re.IGNORECASE)
 
 
+def hub_token(fewest: int) -> str:
+    """The pattern of a Hub token of so many signs or more.
+
+    To withhold one a piece is enough; to warn of one it should hardly be anything else.
+    """
+    return f"hf_[A-Za-z0-9]{{{fewest},}}"
+
+
 class Redactor:
     """Knows who runs the doctor; gives stable pseudonyms to other names it meets.
 

@@ -167,7 +167,7 @@ class GpuRow(NamedTuple):
 
 
 class Recipe(NamedTuple):
-    """All tables of one day."""
+    """All tables that every diagnosis needs; as_of: the day of the oldest."""
 
     as_of: str
     generations: tuple[Generation, ...]
@@ -223,8 +223,10 @@ def load(folder: Path = RECIPES) -> Recipe:
         RecipeError: naming the file and row that is not what it should be.
     """
     driver, torch = read(folder / "driver.toml"), read(folder / "torch.toml")
+    comfyui, memory, stack = load_comfyui(folder), load_memory(folder), load_stack(folder)
+    days = (str(driver.get("as_of", "")), str(torch.get("as_of", "")))
     return Recipe(
-        as_of=min(str(driver.get("as_of", "")), str(torch.get("as_of", ""))),
+        as_of=min(*days, comfyui.as_of, memory.as_of, stack.as_of),
         generations=rows(Generation, driver, "generation"),
         capability_floor=rows(CapabilityFloor, driver, "capability_floor")[0],
         cuda_floors=rows(CudaFloor, driver, "cuda_floor"),
@@ -239,9 +241,9 @@ def load(folder: Path = RECIPES) -> Recipe:
         comfyui_torch=rows(ComfyTorch, torch, "comfyui_torch"),
         fast_cuda=rows(FastCuda, torch, "fast_cuda")[0],
         python_floor=rows(PythonFloor, torch, "python_floor")[0],
-        comfyui=load_comfyui(folder),
-        memory=load_memory(folder),
-        stack=load_stack(folder),
+        comfyui=comfyui,
+        memory=memory,
+        stack=stack,
     )
 
 

@@ -72,8 +72,8 @@ def load_stack(folder: Path) -> StackRules:
     # Heavy, and not needed to explain or to list checks.
     from packaging.requirements import InvalidRequirement, Requirement
 
-    data = read(folder / "stack.toml")
-    bad = rows(KnownBad, read(folder / "known_bad.toml"), "known_bad")
+    data, listed = read(folder / "stack.toml"), read(folder / "known_bad.toml")
+    bad = rows(KnownBad, listed, "known_bad")
     for row in bad:
         for text in row.packages:
             try:
@@ -81,7 +81,7 @@ def load_stack(folder: Path) -> StackRules:
             except InvalidRequirement as error:
                 raise RecipeError(f"recipe known_bad.toml: {row.id}: {text!r}: {error}") from error
     return StackRules(
-        as_of=str(data.get("as_of", "")),
+        as_of=min(str(each.get("as_of", "")) for each in (data, listed)),
         floors=rows(StackFloor, data, "floor"),
         matters=rows(Matters, data, "matters"),
         watched=tuple(name for row in rows(Watched, data, "watched") for name in row.names),

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from klein_doctor.model import Facts, Known
 from klein_doctor.recipe import Recipe
-
-ROUTES = ("comfyui", "diffusers")
+from klein_doctor.recipe_memory import ROUTES
 
 
 def route_of(facts: Facts, recipe: Recipe) -> str:

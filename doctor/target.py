@@ -11,6 +11,7 @@ from klein_doctor.probes.found import Answer, Found
 from klein_doctor.probes.interpreter import find_executable
 from klein_doctor.probes.outside import Outside
 from klein_doctor.probes.shims import behind
+from klein_doctor.values import printable
 
 
 class TargetError(UsageError):
@@ -91,12 +92,12 @@ def _interpreter(outside: Outside, named: str, found: Found | None) -> tuple[Pat
 def _named(outside: Outside, python: str) -> Path:
     path = Path(python)
     # In one line, and not without end, whatever was given.
-    shown = "".join(c if c.isprintable() else "?" for c in python[:200])
+    shown = printable(python, 200)
     try:
         if len(path.parts) == 1 and not path.exists():
             path = _on_path(outside, python) or path
         # Not resolved: a virtual environment is told from the place of its link.
-        path = path if path.is_absolute() else Path.cwd() / path
+        path = path if path.is_absolute() else outside.here() / path
         if not path.exists() and not path.is_symlink():
             raise TargetError(f"--python {shown}: there is no such file or folder")
     except (OSError, ValueError) as error:
@@ -104,7 +105,7 @@ def _named(outside: Outside, python: str) -> Path:
         if isinstance(error, TargetError):
             raise
         raise TargetError(f"--python {shown}: {reason}") from error
-    return behind(find_executable(path), outside.env, Path.cwd())
+    return behind(find_executable(path), outside.env, outside.here())
 
 
 def _on_path(outside: Outside, name: str) -> Path | None:

@@ -33,6 +33,11 @@ def known(fact: Known[T] | Unknown | None, default: Any = None) -> Any:
     return fact.value if isinstance(fact, Known) else default
 
 
+def printable(text: str, longest: int | None = None) -> str:
+    """The beginning of a text nobody vouches for, fit for one line: no control characters."""
+    return "".join(sign if sign.isprintable() else "?" for sign in text[:longest])
+
+
 @dataclass(frozen=True)
 class Private:
     """A text that may identify somebody, with the forms it may be shown in.
@@ -50,3 +55,8 @@ class Private:
     def plain(text: str) -> Private:
         """A text that identifies nobody."""
         return Private(text, text, text)
+
+    def below(self, name: str) -> Private:
+        """What has this name in the folder that this is, by the separator its path has."""
+        mark = "\\" if "\\" in self.real else "/"
+        return Private(*(f"{form}{mark}{name}" for form in (self.real, self.local, self.public)))

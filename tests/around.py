@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from trees import PINS
+
 from klein_doctor.installation import (
     Checkout,
     ComfyUI,
@@ -26,14 +28,6 @@ ROOT = "~/ComfyUI"
 PORTABLE = r"~\ComfyUI_windows_portable\ComfyUI"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 plain = Private.plain
-# What ComfyUI 0.33.0 asks for, as far as the checks look at it.
-PINS = {
-    "comfyui-frontend-package": "1.49.6",
-    "comfyui-workflow-templates": "0.11.44",
-    "comfyui-embedded-docs": "0.5.10",
-    "comfy-kitchen": "0.2.31",
-    "comfy-aimdo": "0.4.13",
-}
 LISTED = {
     **PINS,
     "numpy": "2.3.5",

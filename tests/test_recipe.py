@@ -15,8 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaging.version import Version
 
+from klein_doctor import options
 from klein_doctor import recipe as recipes
 from klein_doctor.recipe import RECIPES, RecipeError, pair
+from klein_doctor.recipe_memory import ROUTES
 from klein_doctor.wheels import choose, runs
 
 if sys.version_info >= (3, 11):
@@ -25,6 +27,10 @@ else:
     import tomli as tomllib
 
 TABLES = sorted(RECIPES.glob("*.toml"))
+# Those that every diagnosis reads.
+LOADED = (
+    "driver.toml", "torch.toml", "comfyui.toml", "memory.toml", "stack.toml", "known_bad.toml",
+)  # fmt: skip
 RECIPE = recipes.load()
 CAPABILITIES = sorted({pair(row.compute_capability) for row in recipes.gpu_rows()})
 PYTHONS = [(3, minor) for minor in range(8, 16)]
@@ -56,6 +62,20 @@ def test_rows_tell_where_they_come_from(path: Path) -> None:
 
 def test_the_files_say_when_they_were_true() -> None:
     assert min(tomllib.loads(p.read_text("utf-8"))["as_of"] for p in TABLES) <= RECIPE.as_of
+
+
+@pytest.mark.parametrize("name", LOADED)
+def test_the_oldest_table_says_of_which_day_all_are(tmp_path: Path, name: str) -> None:
+    for path in TABLES:
+        text = path.read_text("utf-8")
+        if path.name == name:
+            text = re.sub(r"^as_of = .*", 'as_of = "2025-01-31"', text, count=1, flags=re.MULTILINE)
+        (tmp_path / path.name).write_text(text, "utf-8")
+    assert recipes.load(tmp_path).as_of == "2025-01-31"
+
+
+def test_the_command_line_offers_every_route() -> None:
+    assert options.ROUTES == ("auto", *ROUTES)
 
 
 def test_generations_leave_no_gap() -> None:

@@ -227,7 +227,7 @@ def test_from_a_folder_that_is_gone(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
     script = 'cd "$1" && rmdir "$1" && shift && exec "$@"'
-    for arguments in ((), ("--python", "relative")):
+    for arguments in ((), ("--python", "relative"), ("--python", sys.executable)):
         gone.mkdir(exist_ok=True)
         ran = subprocess.run(
             ["sh", "-c", script, "sh", gone, *COMMAND, *arguments],

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from targets import make_venv, put_package, put_record, site_packages
 
+# What ComfyUI 0.33.0 asks for, as far as the checks look at it.
 PINS = {
     "comfyui-frontend-package": "1.49.6",
     "comfyui-workflow-templates": "0.11.44",

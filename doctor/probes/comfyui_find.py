@@ -20,6 +20,7 @@ from klein_doctor.probes.comfyui_places import (
 from klein_doctor.probes.found import Answer, Found
 from klein_doctor.probes.interpreter import read_interpreter
 from klein_doctor.probes.outside import Outside, is_dir, is_file
+from klein_doctor.values import printable
 
 _LOOKED = (
     "servers on this machine", "the current folder", "the home folder", "usual folders",
@@ -92,8 +93,7 @@ def _folder(outside: Outside, named: str) -> Path:
 
 
 def _error(named: str, why: str) -> FindError:
-    shown = "".join(sign if sign.isprintable() else "?" for sign in named[:_LONGEST_SHOWN])
-    return FindError(f"--comfyui {shown}: {why}")
+    return FindError(f"--comfyui {printable(named, _LONGEST_SHOWN)}: {why}")
 
 
 # --- those that run --------------------------------------------------------------------------

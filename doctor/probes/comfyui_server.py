@@ -19,6 +19,7 @@ from klein_doctor.probes.found import Answer
 from klein_doctor.probes.launch_flags import flags, listen_class
 from klein_doctor.probes.loopback import ask, listener
 from klein_doctor.probes.outside import is_file
+from klein_doctor.values import printable
 
 if TYPE_CHECKING:
     from psutil import Process
@@ -145,8 +146,7 @@ def _size(value: object) -> int:
 
 
 def _text(value: object, longest: int) -> str:
-    text = value if isinstance(value, str) else ""
-    return "".join(sign if sign.isprintable() else "?" for sign in text[:longest])
+    return printable(value, longest) if isinstance(value, str) else ""
 
 
 def _list(value: object, most: int) -> list[Any]:

@@ -21,6 +21,7 @@ from klein_doctor.probes.requirements import (
     read_requirements,
     wanted,
 )
+from klein_doctor.values import printable
 
 _OWN_VERSION = re.compile(
     r"^__version__[ \t]*(?::[^=\n]*)?=[ \t]*[\"']([^\"'\s]{1,40})[\"']", re.MULTILINE
@@ -128,7 +129,9 @@ def _custom_nodes(outside: Outside, folder: Path) -> Fact[CustomNodes]:
     active = [name for name in entries if not name.endswith(".disabled")]
     # ComfyUI-Manager moves what it disables into a folder of this name.
     parked = [name for name in names(folder / ".disabled") if _is_node(folder / ".disabled" / name)]
-    shown = tuple(outside.redactor.text(_plain(name)) for name in active[:_MOST_NAMES])
+    shown = tuple(
+        outside.redactor.text(printable(name, _LONGEST_NAME)) for name in active[:_MOST_NAMES]
+    )
     pins: list[NodePin] = []
     for name in active:
         if len(pins) >= _MOST_PINS:
@@ -148,7 +151,7 @@ def _is_node(path: Path) -> bool:
 
 def _pins(outside: Outside, node: Path) -> list[NodePin]:
     """The requirements of a custom node that could move torch."""
-    name = outside.redactor.text(_plain(node.name)).public
+    name = outside.redactor.text(printable(node.name, _LONGEST_NAME)).public
     lines = [("requirements.txt", line) for line in _in_requirements(node)]
     lines += [("pyproject.toml", line) for line in _in_project(node)]
     return [
@@ -201,8 +204,3 @@ def _moves(line: Line) -> bool:
 def _public(outside: Outside, text: str) -> str:
     """A requirement as it may be shown anywhere: one with a path may name its user."""
     return outside.redactor.text(text).public if "/" in text or "\\" in text else text
-
-
-def _plain(name: str) -> str:
-    shown = "".join(sign if sign.isprintable() else "?" for sign in name)
-    return shown[:_LONGEST_NAME]

@@ -25,7 +25,7 @@ def find_executable(path: Path) -> Path:
 def read_interpreter(outside: Outside, path: str) -> Interpreter:
     """Describe the interpreter at path (absolute) without starting it."""
     executable = Path(path)
-    prefix = _prefix(executable)
+    prefix = prefix_of(executable)
     settings = _pyvenv(prefix)
     fault = _fault(executable, settings)
     version = _version(executable, prefix, settings)
@@ -43,7 +43,7 @@ def read_interpreter(outside: Outside, path: str) -> Interpreter:
     )
 
 
-def _prefix(executable: Path) -> Path:
+def prefix_of(executable: Path) -> Path:
     """The environment's root: two up from bin/python, one up from python.exe."""
     folder = executable.parent
     return folder.parent if folder.name.lower() in ("bin", "scripts") else folder
@@ -156,7 +156,7 @@ def _site_folders(
         found = user + own
     elif settings.get("include-system-site-packages", "").lower() == "true":
         home = settings.get("home", "")
-        base = _prefix(Path(home) / executable.name) if home else _real_prefix(executable)
+        base = prefix_of(Path(home) / executable.name) if home else _real_prefix(executable)
         found = own + user  # an environment's own packages come before the user's
     else:
         return _with_linked(own)
@@ -195,25 +195,31 @@ def _debian_folders(base: Path, version: Fact[tuple[int, ...]]) -> list[Path]:
     ]
 
 
+def user_base(outside: Outside) -> Path | None:
+    """The folder below which Python keeps the packages of the user's own; None without a home."""
+    env = outside.env
+    if env.get("PYTHONUSERBASE"):
+        return Path(env["PYTHONUSERBASE"])
+    if outside.windows:
+        return Path(env["APPDATA"] + "\\Python") if env.get("APPDATA") else None
+    return Path(env["HOME"]) / ".local" if env.get("HOME") else None
+
+
 def _user_folders(outside: Outside, version: Fact[tuple[int, ...]]) -> list[Path]:
-    if not isinstance(version, Known):
+    base = user_base(outside)
+    if base is None or not isinstance(version, Known):
         return []
     major, minor = version.value[:2]
     if outside.windows:
-        base = outside.env.get("PYTHONUSERBASE") or (
-            outside.env["APPDATA"] + "\\Python" if outside.env.get("APPDATA") else ""
-        )
-        return [Path(base) / f"Python{major}{minor}" / "site-packages"] if base else []
-    home = outside.env.get("HOME", "")
-    base = outside.env.get("PYTHONUSERBASE") or (f"{home}/.local" if home else "")
-    return [Path(base) / "lib" / f"python{major}.{minor}" / "site-packages"] if base else []
+        return [base / f"Python{major}{minor}" / "site-packages"]
+    return [base / "lib" / f"python{major}.{minor}" / "site-packages"]
 
 
 def _real_prefix(executable: Path) -> Path:
     try:
-        return _prefix(executable.resolve())
+        return prefix_of(executable.resolve())
     except (OSError, RuntimeError):
-        return _prefix(executable)
+        return prefix_of(executable)
 
 
 def _listed_folders(prefix: Path) -> list[Path] | None:

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 from klein_doctor.installation import Flag
 from klein_doctor.model import Private
-from klein_doctor.privacy import Redactor
+from klein_doctor.privacy import Redactor, hub_token
 from klein_doctor.recipe_flags import load_flags
+from klein_doctor.values import printable
 
 _MOST = 64
 _MOST_VALUES = 16
@@ -19,7 +20,7 @@ _LONGEST_VALUE = 4096
 _LONGEST_LINE = 8192
 _NAME = re.compile(r"--[a-zA-Z][a-zA-Z0-9_-]{0,60}")
 # What may be a password or an address with one is kept of no argument, whatever the table says.
-_TOKEN = re.compile(r"hf_[A-Za-z0-9]{10,}|\w{2,}://")
+_TOKEN = re.compile(hub_token(10) + r"|\w{2,}://")
 # Who is reached, from the narrowest to the widest.
 _WIDTHS = ("", "loopback", "private", "public", "any")
 _SHARED = ipaddress.ip_network("100.64.0.0/10")
@@ -125,7 +126,7 @@ def flags(redactor: Redactor, argv: Sequence[str]) -> tuple[Flag, ...]:
 def _kept(redactor: Redactor, value: str, path: bool) -> tuple[str, str, str]:
     if _TOKEN.search(value) or len(value) > _LONGEST_VALUE:
         return ("(left out)",) * 3
-    plain = "".join(sign if sign.isprintable() else "?" for sign in value)
+    plain = printable(value)
     shown = redactor.path(plain) if path else redactor.text(plain)
     return shown.real, shown.local, shown.public
 

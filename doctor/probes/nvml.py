@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from klein_doctor.model import Fact, Gpu, GpuProcess, Known, MigInstance, Nvml, Private, Unknown
+from klein_doctor.values import printable
 
 T = TypeVar("T")
 
@@ -362,8 +363,7 @@ def _as_processes(raw: object) -> tuple[GpuProcess, ...] | None:
 
 def _text(value: object) -> str:
     """Text for one line of a terminal: bounded, without control characters."""
-    text = str(value)[: 4 * _LONGEST]
-    return "".join(each if each.isprintable() else "?" for each in text)[:_LONGEST]
+    return printable(str(value), _LONGEST)
 
 
 def _message(value: object) -> str:

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from packaging.markers import Marker
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from klein_doctor import markers
 from klein_doctor.installation import Wanted
 from klein_doctor.probes.outside import Outside, is_file
+from klein_doctor.values import printable
 
 LONGEST_FILE = 256 << 10
 _LONGEST_LINE = 1000
@@ -73,40 +74,19 @@ def wanted(
     Raises:
         OSError: the file cannot be read.
     """
-    environments = [_environment(outside, each) for each in ((python,) if python else _ANY_PYTHON)]
+    environments = [
+        markers.environment(outside.platform, outside.machine, each)
+        for each in ((python,) if python else _ANY_PYTHON)
+    ]
     found = []
     for line in parse_requirements(read_requirements(path)):
         if line.requirement is None:
             continue
         name = canonicalize_name(line.requirement.name)
-        applies = any(_holds(line.requirement.marker, each) for each in environments)
+        marker = line.requirement.marker
+        applies = any(markers.holds(marker, each) is not False for each in environments)
         found.append(Wanted(name, line.text, versions.get(name), applies))
     return found
-
-
-def _environment(outside: Outside, python: tuple[int, ...]) -> dict[str, str]:
-    """What markers are judged by: the target's system and Python, not the doctor's own."""
-    systems = {"win32": "Windows", "darwin": "Darwin", "linux": "Linux"}
-    return {
-        "sys_platform": outside.platform,
-        "platform_system": systems.get(outside.platform, outside.platform),
-        "platform_machine": outside.machine,
-        "os_name": "nt" if outside.windows else "posix",
-        "implementation_name": "cpython",
-        "platform_python_implementation": "CPython",
-        "python_version": ".".join(str(part) for part in python[:2]),
-        "python_full_version": ".".join(str(part) for part in (*python, 0, 0)[:3]),
-        "extra": "",
-    }
-
-
-def _holds(marker: Marker | None, environment: dict[str, str]) -> bool:
-    if marker is None:
-        return True
-    try:
-        return marker.evaluate(dict(environment))
-    except Exception:  # packaging raises several kinds for markers it cannot compare
-        return True
 
 
 def _joined(text: str) -> Iterator[tuple[int, str]]:
@@ -140,5 +120,4 @@ def _shown(line: str) -> str:
     """A line fit for a report: no passwords, no hashes of files, printable, not long."""
     if not line.startswith("-"):
         line = _OPTIONS.split(line, maxsplit=1)[0]
-    text = _QUERY.sub(r"\1", _USER.sub(r"\1", line.strip()))[:_LONGEST_SHOWN]
-    return "".join(sign if sign.isprintable() else "?" for sign in text)
+    return printable(_QUERY.sub(r"\1", _USER.sub(r"\1", line.strip())), _LONGEST_SHOWN)

@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from klein_doctor.installation import Launcher, Secret
+from klein_doctor.privacy import hub_token
 from klein_doctor.probes.found import Found
 from klein_doctor.probes.outside import Outside, is_file, names
 
 # Bytes, and beginning with plain letters: that is what makes a search of many files fast.
-_TOKEN = re.compile(rb"hf_[A-Za-z0-9]{30,}")
+_TOKEN = re.compile(hub_token(30).encode())
 _NAMED = re.compile(rb"(?:HF_TOKEN|HUGGING_?FACE_?HUB_TOKEN)\s*=\s*[\"']?([A-Za-z0-9_-]{20,})")
-_IN_PATH = re.compile(r"hf_[A-Za-z0-9]{30,}")
+_IN_PATH = re.compile(hub_token(30))
 # The end of what may stand before a token: no word, but in JSON the n of a line's end may.
 _BEFORE = re.compile(rb"(?:^|[^\w-]|\\[nrt])\Z")
 _FEWEST_SIGNS = 4  # a placeholder repeats one or two

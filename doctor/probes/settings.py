@@ -9,6 +9,7 @@ import re
 
 from klein_doctor.installation import Setting
 from klein_doctor.model import Private
+from klein_doctor.privacy import hub_token
 from klein_doctor.probes.outside import Outside
 
 _LONGEST = 300
@@ -62,7 +63,7 @@ ALLOWED: tuple[tuple[str, str], ...] = (
     ("OMP_NUM_THREADS", "text"),
 )
 _SET = Private.plain("set")
-_TOKEN = re.compile(r"hf_[A-Za-z0-9]{20}")
+_TOKEN = re.compile(hub_token(20))
 
 
 def read_settings(outside: Outside) -> tuple[Setting, ...]:

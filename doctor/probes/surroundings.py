@@ -8,6 +8,7 @@ from pathlib import Path
 
 from klein_doctor.installation import Surroundings
 from klein_doctor.model import Interpreter, Known
+from klein_doctor.probes.interpreter import prefix_of, user_base
 from klein_doctor.probes.outside import Outside, is_dir, is_file, names, read_text
 from klein_doctor.probes.packages import records
 from klein_doctor.probes.shims import behind
@@ -56,7 +57,7 @@ def _marker(interpreter: Interpreter) -> Path | None:
     if interpreter.kind in ("venv", "uv venv"):
         return None
     # A link such as ~/.local/bin/python3.12 leads to where the library is.
-    prefixes = (Path(interpreter.prefix.real), _prefix(Path(_real(interpreter.path.real))))
+    prefixes = (Path(interpreter.prefix.real), prefix_of(Path(_real(interpreter.path.real))))
     for prefix in dict.fromkeys(prefixes):
         for folder in _libraries(prefix, interpreter):
             if is_file(folder / _MARKER):
@@ -103,7 +104,7 @@ def _user_folder(outside: Outside, interpreter: Interpreter) -> Path | None:
     """
     if outside.env.get("PYTHONNOUSERSITE"):
         return None
-    base = _user_base(outside)
+    base = user_base(outside)
     if base is None or _same(base, Path(interpreter.prefix.real)):
         return None
     for item in interpreter.site_packages:
@@ -115,15 +116,6 @@ def _user_folder(outside: Outside, interpreter: Interpreter) -> Path | None:
             if re.match(r"(?:lib/)?python[0-9]", "/".join(inner).lower()):
                 return folder
     return None
-
-
-def _user_base(outside: Outside) -> Path | None:
-    env = outside.env
-    if env.get("PYTHONUSERBASE"):
-        return Path(env["PYTHONUSERBASE"])
-    if outside.windows:
-        return Path(env["APPDATA"] + "\\Python") if env.get("APPDATA") else None
-    return Path(env["HOME"]) / ".local" if env.get("HOME") else None
 
 
 def _watched_in(folder: Path, watched: frozenset[str]) -> tuple[str, ...]:
@@ -145,7 +137,7 @@ def _on_path(outside: Outside, what: str) -> Path | None:
         for name in wanted:
             path = folder / name
             if is_file(path) and (outside.windows or os.access(path, os.X_OK)):
-                return behind(path, outside.env, _here())
+                return behind(path, outside.env, outside.here())
     return None
 
 
@@ -162,7 +154,7 @@ def _pip_is_target(
     if named:
         return _is_target(outside.at(named), interpreter)
     target = Path(interpreter.path.real)
-    inside = pip.parent.name.lower() == "scripts" and _same(pip.parent.parent, _prefix(target))
+    inside = pip.parent.name.lower() == "scripts" and _same(pip.parent.parent, prefix_of(target))
     return inside or _same(pip.parent, target.parent)
 
 
@@ -186,7 +178,7 @@ def named_python(text: str) -> str:
 def _is_target(program: Path, interpreter: Interpreter) -> bool:
     """Whether a Python is the target, told from its place: a venv's python is only a link."""
     target = Path(interpreter.path.real)
-    prefix, own = _prefix(program), Path(interpreter.prefix.real)
+    prefix, own = prefix_of(program), Path(interpreter.prefix.real)
     if is_file(own / "pyvenv.cfg") or is_file(prefix / "pyvenv.cfg"):
         return _same(prefix, own)
     # Several Pythons share /usr/bin: there the file that is started tells.
@@ -219,12 +211,6 @@ def _shadowing(outside: Outside, interpreter: Interpreter) -> list[Path]:
 # --- paths -----------------------------------------------------------------------------------
 
 
-def _prefix(executable: Path) -> Path:
-    """The environment's root: two up from bin/python, one up from python.exe."""
-    folder = executable.parent
-    return folder.parent if folder.name.lower() in ("bin", "scripts") else folder
-
-
 def _real(path: str) -> str:
     """A path without links, as it is where it cannot be followed."""
     try:
@@ -236,10 +222,3 @@ def _real(path: str) -> str:
 def _same(one: Path, other: Path) -> bool:
     """Whether two names lead to the same existing folder."""
     return is_dir(one) and _real(str(one)) == _real(str(other))
-
-
-def _here() -> Path:
-    try:
-        return Path.cwd()
-    except OSError:
-        return Path("/")

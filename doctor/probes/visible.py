@@ -23,6 +23,7 @@ from klein_doctor.model import (
     Unknown,
     Visible,
 )
+from klein_doctor.values import printable
 
 
 class SelectorError(UsageError):
@@ -163,5 +164,5 @@ def _select(gpus: tuple[Gpu, ...], selector: str) -> _Named:
         if named is not None:
             return named
     known = ", ".join(str(gpu.nvml_index) for gpu in gpus)
-    shown = "".join(c if c.isprintable() else "?" for c in selector[:80])
+    shown = printable(selector, 80)
     raise SelectorError(f"--gpu {shown}: no such GPU; nvidia-smi counts {known} here")

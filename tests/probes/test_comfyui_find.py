@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from homes import machine, venv, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from trees import put_comfyui
@@ -20,33 +21,6 @@ from klein_doctor.probes.outside import Outside
 
 posix = pytest.mark.skipif(os.name == "nt", reason="needs POSIX links and layouts")
 OLD, NEW = 1_700_000_000, 1_760_000_000
-
-
-def machine(root: Path, platform: str = "linux", **env: str) -> Outside:
-    """A machine below a folder, with the home folder /home/jane and drives as folders."""
-    home = root / "home" / "jane"
-    home.mkdir(parents=True, exist_ok=True)
-    names = {"HOME": str(home)}
-    if platform == "win32":
-        names = {
-            "USERPROFILE": str(home),
-            "APPDATA": str(home / "AppData" / "Roaming"),
-            "LOCALAPPDATA": str(home / "AppData" / "Local"),
-        }
-    redactor = Redactor(("jane",), (str(home),), ())
-    return Outside(root, {**names, **env}, platform, redactor, prefix=str(root / "doctor"))
-
-
-def write(path: Path, text: str) -> Path:
-    """A file with its folders."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def venv(folder: Path, windows: bool = False) -> Path:
-    """The file that makes a folder an environment's; returns the interpreter."""
-    return write(folder / ("Scripts/python.exe" if windows else "bin/python3"), "")
 
 
 def used(root: Path, day: int) -> Path:

@@ -8,43 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from homes import machine, venv, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from trees import put_comfyui
 
-from klein_doctor.privacy import Redactor
 from klein_doctor.probes.comfyui_launcher_files import path_of
 from klein_doctor.probes.comfyui_places import configured_ports, is_comfyui, places
 from klein_doctor.probes.found import Found
 from klein_doctor.probes.outside import Outside
 
 posix = pytest.mark.skipif(os.name == "nt", reason="needs POSIX links and layouts")
-
-
-def machine(root: Path, platform: str = "linux", **env: str) -> Outside:
-    """A machine below a folder, with the home folder /home/jane and drives as folders."""
-    home = root / "home" / "jane"
-    names = {"HOME": str(home)}
-    if platform == "win32":
-        names = {
-            "USERPROFILE": str(home),
-            "APPDATA": str(home / "AppData" / "Roaming"),
-            "LOCALAPPDATA": str(home / "AppData" / "Local"),
-        }
-    redactor = Redactor(("jane",), (str(home),), ())
-    return Outside(root, {**names, **env}, platform, redactor, prefix=str(root / "doctor"))
-
-
-def venv(folder: Path, windows: bool = False) -> Path:
-    """The file that makes a folder an environment's; returns the interpreter."""
-    return write(folder / ("Scripts/python.exe" if windows else "bin/python3"), "")
-
-
-def write(path: Path, text: str) -> Path:
-    """A file with its folders."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    return path
 
 
 def only(outside: Outside) -> Found:
@@ -170,7 +144,6 @@ def test_one_that_two_ways_lead_to_is_listed_once(tmp_path: Path) -> None:
 def test_loops_of_links_end(tmp_path: Path) -> None:
     outside = machine(tmp_path)
     home = tmp_path / "home" / "jane"
-    home.mkdir(parents=True)
     (home / "ComfyUI").symlink_to(home / "ComfyUI")
     (home / "comfyui").symlink_to(home)
     (home / "ComfyUI-2").mkdir()
