@@ -43,6 +43,12 @@ def _run(arguments: list[str]) -> Exit:
         return Exit.OK
     from klein_doctor.output import Output
 
+    if options.command == "identify":
+        from klein_doctor.identity.command import identify
+
+        output = Output(options.output)
+        with _reader_may_leave():
+            return identify(options, output, _note)
     try:
         output = Output(options.output)
         report = _report(options, lambda: output.prepare(options.format))

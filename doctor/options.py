@@ -116,6 +116,16 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument(
         "--color", choices=COLORS, default="auto", help="colours in the text report"
     )
+    depth = top.add_argument_group("how deep it looks")
+    depth.add_argument(
+        "--deep", action="store_true", help="hash every model file anew (minutes, not seconds)"
+    )
+    depth.add_argument(
+        "--state-dir",
+        metavar="DIR",
+        default="",
+        help="where digests are remembered (default: the user's state folder)",
+    )
     commands = top.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     explain = commands.add_parser(
         "explain",
@@ -124,6 +134,14 @@ def parser() -> argparse.ArgumentParser:
         description="Explains a check; without one, lists them all.",
     )
     explain.add_argument("check", metavar="CHECK", nargs="?", default="")
+    identify = commands.add_parser(
+        "identify",
+        allow_abbrev=False,
+        help="say what model files really are",
+        description="Says what model files really are, from their content: files, folders, a "
+        "ComfyUI, a diffusers folder. Exit code 0 where all of them are of use to Klein 4B.",
+    )
+    identify.add_argument("paths", metavar="PATH", nargs="+")
     return top
 
 
@@ -135,6 +153,7 @@ def parse(argv: list[str], env: Mapping[str, str]) -> argparse.Namespace:
     """
     top = parser()
     _known_options(top, argv)
+    argv = _options_first(top, argv)
     found = top.parse_args(argv)
     beaten = _given(top, argv)
     if "source" in beaten:
@@ -186,6 +205,25 @@ def _known_options(top: argparse.ArgumentParser, argv: list[str]) -> None:
                 f"did you mean {close[0]}?" if close else "klein-doctor --help lists what there is"
             )
             raise UsageError(f"there is no option {name[:60]}; {hint}")
+
+
+def _options_first(top: argparse.ArgumentParser, argv: list[str]) -> list[str]:
+    """Options that stand after the command moved before it, where argparse looks for them."""
+    by_name = {option: action for action in top._actions for option in action.option_strings}
+    front: list[str] = []
+    rest: list[str] = []
+    words = iter(argv)
+    for word in words:
+        if word == "--":
+            return [*front, *rest, "--", *words]
+        action = by_name.get(word.partition("=")[0]) if word.startswith("--") else None
+        if action is None or isinstance(action, argparse._HelpAction):
+            rest.append(word)
+            continue
+        front.append(word)
+        if "=" not in word and action.nargs != 0:
+            front.extend(value for value in (next(words, None),) if value is not None)
+    return [*front, *rest]
 
 
 def _given(top: argparse.ArgumentParser, argv: list[str]) -> set[str]:

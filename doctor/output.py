@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
@@ -37,14 +38,22 @@ class Output:
 
     def write(self, report: Report, kind: str, color: str, form: str) -> None:
         """Render the report to its destination."""
+        self.send(lambda stream: _render(report, stream, kind, color, form))
+
+    def send(self, render: Callable[[TextIO], None]) -> None:
+        """Write what render writes.
+
+        Raises:
+            UsageError: the file cannot be written.
+        """
         if self.path is None:
             try:
-                _render(report, _tolerant(sys.stdout), kind, color, form)
+                render(_tolerant(sys.stdout))
             except SystemExit as error:  # what rich makes of a reader that went away
                 raise BrokenPipeError from error
             return
         try:
-            self._write_file(self.path, report, kind, color, form)
+            self._write_file(self.path, render)
         except OSError as error:
             raise UsageError(f"--output {self.name}: {error.strerror or error}") from error
 
@@ -66,18 +75,18 @@ class Output:
         if not os.access(place, os.W_OK) or not (special or os.access(path.parent, os.W_OK)):
             raise UsageError(f"--output {self.name}: no permission to write there")
 
-    def _write_file(self, path: Path, report: Report, kind: str, color: str, form: str) -> None:
+    def _write_file(self, path: Path, render: Callable[[TextIO], None]) -> None:
         if path.exists() and not path.is_file():
             # A device or a pipe: there is nothing to replace.
             with path.open("w", encoding="utf-8", errors="backslashreplace") as stream:
-                _render(report, stream, kind, color, form)
+                render(stream)
             return
         import tempfile
 
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:30]}.")
         try:
             with open(handle, "w", encoding="utf-8", errors="backslashreplace") as stream:
-                _render(report, stream, kind, color, form)
+                render(stream)
             os.chmod(temporary, path.stat().st_mode if path.exists() else 0o666 & ~_umask())
             os.replace(temporary, path)
         except BaseException:

@@ -1,0 +1,1 @@
+"""What a model file really is, told from its content: its header, its size, its digest."""

@@ -1,0 +1,173 @@
+"""What model files are and which of them Klein 4B needs, as rows of assets.toml and files.toml.
+
+Loaded only where files are looked at. Rows of another folder can be added: see ``load_assets``.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from klein_doctor.rows import RECIPES, RecipeError, read, rows
+
+
+class Family(NamedTuple):
+    """A kind of model.
+
+    role: ``transformer``, ``encoder``, ``vae`` or ``other``. verdict: ``wanted``, ``variant``,
+    ``refused``, ``impostor`` or ``unknown``. conditioning: the width of the text a transformer
+    takes, or an encoder's hidden width; 0 unknown. why: what speaks against it.
+    """
+
+    id: str
+    role: str
+    says: str
+    verdict: str
+    source: str
+    as_of: str
+    license: str = ""
+    belongs_in: str = ""
+    conditioning: int = 0
+    why: str = ""
+
+
+class Rule(NamedTuple):
+    """A file is of a family when all the tensors of has are there and none of lacks."""
+
+    family: str
+    has: tuple[str, ...]
+    source: str
+    as_of: str
+    lacks: tuple[str, ...] = ()
+    layout: str = ""
+
+
+class LoraRow(NamedTuple):
+    """The widths by which a LoRA's module tells the model it was made for."""
+
+    family: str
+    module: str
+    outputs: int
+    inputs: int
+    source: str
+    as_of: str
+    blocks: tuple[int, ...] = ()
+
+
+class KnownFile(NamedTuple):
+    """A published build of a model file; bytes 0, sha256 "" and schema "" where not known."""
+
+    id: str
+    name: str
+    family: str
+    quantisation: str
+    source: str
+    as_of: str
+    variant: str = ""
+    layout: str = ""
+    bytes: int = 0
+    sha256: str = ""
+    schema: str = ""
+    wanted: bool = False
+    repo: str = ""
+    path: str = ""
+
+
+class DamageRow(NamedTuple):
+    """A kind of damage, what it comes of, and the words safetensors has for it, old and new."""
+
+    kind: str
+    says: str
+    why: str
+    messages: tuple[str, ...]
+    source: str
+    as_of: str
+
+
+class Width(NamedTuple):
+    """What a conditioning of this width comes from."""
+
+    conditioning: int
+    says: str
+    source: str
+    as_of: str
+
+
+class LayoutRow(NamedTuple):
+    """The complete table of tensors of a family in one naming: a file below ``layouts/``."""
+
+    family: str
+    layout: str
+    file: str
+    source: str
+    as_of: str
+
+
+class NameNote(NamedTuple):
+    """What to say of an unknown file whose name contains one of these."""
+
+    contains: tuple[str, ...]
+    says: str
+    source: str
+    as_of: str
+
+
+class AssetRules(NamedTuple):
+    """The tables, with the files and families by what they are looked up by."""
+
+    as_of: str
+    families: dict[str, Family]
+    rules: tuple[Rule, ...]
+    loras: tuple[LoraRow, ...]
+    files: tuple[KnownFile, ...]
+    damages: dict[str, DamageRow]
+    widths: dict[int, Width]
+    layouts: tuple[LayoutRow, ...]
+    name_notes: tuple[NameNote, ...]
+    digests: dict[str, KnownFile]
+
+    def of_family(self, family: str) -> tuple[KnownFile, ...]:
+        """The known builds of a family."""
+        return tuple(row for row in self.files if row.family == family)
+
+
+def load_assets(folder: Path = RECIPES) -> AssetRules:
+    """Read the tables.
+
+    Raises:
+        RecipeError: naming the file and row that is not what it should be.
+    """
+    if folder == RECIPES:
+        return _own()
+    return _load(folder)
+
+
+@lru_cache(maxsize=1)
+def _own() -> AssetRules:
+    return _load(RECIPES)
+
+
+def _load(folder: Path) -> AssetRules:
+    assets, known = read(folder / "assets.toml"), read(folder / "files.toml")
+    families = {row.id: row for row in rows(Family, assets, "family")}
+    files = rows(KnownFile, known, "file")
+    rules = rows(Rule, assets, "rule")
+    loras = rows(LoraRow, assets, "lora")
+    named = {row.family for row in files} | {row.family for row in rules}
+    named |= {row.family for row in loras}
+    if not named <= set(families):
+        lost = ", ".join(sorted(named - set(families)))
+        raise RecipeError(f"recipe assets.toml: no [[family]] for {lost}")
+    return AssetRules(
+        as_of=min(str(assets.get("as_of", "")), str(known.get("as_of", ""))),
+        families=families,
+        rules=rules,
+        loras=loras,
+        files=files,
+        damages={row.kind: row for row in rows(DamageRow, assets, "damage")},
+        widths={row.conditioning: row for row in rows(Width, assets, "width")},
+        layouts=rows(LayoutRow, assets, "layout"),
+        name_notes=rows(NameNote, assets, "name_note"),
+        digests={row.sha256: row for row in files if row.sha256},
+    )

@@ -1,0 +1,60 @@
+"""The folder in which the doctor remembers: digests, later what it changed. Read or made here."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def state_folder(given: str, env: Mapping[str, str]) -> Path | None:
+    """``--state-dir``, else the user's own state folder; None where there is no home for one."""
+    if given:
+        return Path(given)
+    home = "LOCALAPPDATA" if sys.platform == "win32" else "HOME"
+    if not env.get(home) and not env.get("XDG_STATE_HOME"):
+        return None
+    import platformdirs
+
+    return platformdirs.user_state_path("klein-doctor", appauthor=False)
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder; what root makes inside a user's folder takes that folder's owner.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    _own_like_parent(folder)
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        OSError: it cannot be written; what was there stays.
+    """
+    make_folder(path.parent)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:30]}.")
+    try:
+        with open(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        _own_like_parent(Path(temporary))
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _own_like_parent(path: Path) -> None:
+    if sys.platform == "win32" or os.geteuid() != 0:
+        return
+    owner = path.parent.stat()
+    if owner.st_uid != 0:
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
