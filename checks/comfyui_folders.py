@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from klein_doctor import markers
+from klein_doctor.assets import BY_ID, right, usable
 from klein_doctor.checks.comfyui import fits, here
 from klein_doctor.installation import ComfyUI, ModelFolder, NodePin, PathsFile
 from klein_doctor.model import (
@@ -18,6 +19,7 @@ from klein_doctor.model import (
     Verdict,
     known,
 )
+from klein_doctor.modelfiles import ModelFile, Models
 from klein_doctor.outcomes import passed, unknown
 from klein_doctor.recipe import Recipe
 from klein_doctor.registry import check
@@ -136,6 +138,7 @@ def model_paths_broken(facts: Facts, recipe: Recipe) -> list[Outcome] | Outcome 
         outcome = _broken(file) if file.fault else _leads_nowhere(file, folders)
         if outcome is not None:
             outcomes.append(outcome)
+    outcomes += _hidden(known(facts.models))
     if folders is not None and not any(folder.exists for folder in folders):
         outcomes.append(_no_folder(comfyui))
     if not outcomes and isinstance(comfyui.folders, Unknown):
@@ -202,6 +205,43 @@ def _common(paths: list[Private]) -> tuple[str, ...]:
         while not _lies_below(other, found):
             found = found[:-1]
     return found
+
+
+def _hidden(models: Models | None) -> list[Outcome]:
+    """Right files that ComfyUI never reaches: another file of the same name comes first."""
+    if models is None:
+        return []
+    found = []
+    for file in models.files:
+        if not file.shadowed or not usable(file) or file.category != BY_ID[file.role].category:
+            continue
+        winner = next(
+            (
+                other
+                for other in models.files
+                if other.category == file.category
+                and other.name.real == file.name.real
+                and not other.shadowed
+            ),
+            None,
+        )
+        if winner is not None and not (usable(winner) and winner.role == file.role):
+            found.append(_shadow(file, winner, bool(right(models, file.role))))
+    return found
+
+
+def _shadow(file: ModelFile, winner: ModelFile, another: bool) -> Outcome:
+    return Outcome(
+        Verdict.WARN if another else Verdict.FAIL,
+        "A right model file is hidden by a wrong one of the same name",
+        f"ComfyUI takes the first file of a name on its search path, and that is {winner.says}. "
+        f"The {BY_ID[file.role].says} in the folder after it is never reached.",
+        subject=winner.path,
+        evidence={"hidden": file.path},
+        fixes=(
+            Repair("repair-model-paths", "config", "ask", "rename the first one to what it is"),
+        ),
+    )
 
 
 def _no_folder(comfyui: ComfyUI) -> Outcome:

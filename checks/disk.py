@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from klein_doctor.assets import missing_bytes
 from klein_doctor.installation import Disk
 from klein_doctor.model import Facts, Harm, Outcome, Repair, Unknown, Verdict
 from klein_doctor.outcomes import gib, passed, unknown
@@ -41,26 +42,39 @@ def disk_too_small(facts: Facts, recipe: Recipe) -> Outcome | tuple[()]:
         return unknown(title, disk.free)
     route, free = route_of(facts, recipe), disk.free.value
     wanted = next(row for row in recipe.memory.downloads if row.route == route)
-    if free >= wanted.bytes:
-        return passed(f"{gib(free)} are free for the model's files", free=free)
+    absent = _absent(facts, route)
+    needed = wanted.bytes if absent is None else absent
     full = free < recipe.memory.room.bytes
-    detail = (
-        f"{gib(free)} are free. The route's files take {gib(wanted.bytes)} in all ({wanted.what}). "
-    )
-    detail += (
-        "At this point nothing can be written reliably, not even pictures and logs."
-        if full
-        else "This matters if they are still to be fetched; files that are there are not counted "
-        "yet by this version."
-    )
+    if free >= needed and not (full and needed == 0):
+        said = f"; {gib(needed)} of files are still missing" if needed else ""
+        return passed(f"{gib(free)} are free for the model's files{said}", free=free)
+    detail = f"{gib(free)} are free. "
+    if needed:
+        detail += f"The route's files take {gib(wanted.bytes)} in all ({wanted.what})"
+        detail += f"; {gib(needed)} of them are still missing. " if absent is not None else ". "
+    if full:
+        detail += "At this point nothing can be written reliably, not even pictures and logs."
+    elif absent is None:
+        detail += "This matters if they are still to be fetched."
     return Outcome(
-        Verdict.FAIL if full else Verdict.WARN,
+        Verdict.FAIL if full or absent is not None else Verdict.WARN,
         f"Only {gib(free)} are free where the model's files belong",
         detail,
         subject=disk.path,
-        evidence={"free": free, "wanted": wanted.bytes, "role": disk.role},
+        evidence={"free": free, "wanted": needed, "role": disk.role},
         fixes=(Repair("free-disk", "system", "manual", "free some space, or use a larger disk"),),
     )
+
+
+def _absent(facts: Facts, route: str) -> int | None:
+    """The bytes of the route's files that are not there yet, None where that is not known."""
+    if isinstance(facts.models, Unknown):
+        return None
+    models = facts.models.value
+    if route == "comfyui":
+        return missing_bytes(models)
+    whole = any(each.verdict in ("wanted", "variant") for each in models.pipelines)
+    return 0 if whole else None
 
 
 @check(
@@ -84,11 +98,13 @@ def models_not_writable(facts: Facts, recipe: Recipe) -> Outcome | tuple[()]:
         return unknown(title, disk.writable)
     if disk.writable.value:
         return passed("The model's folder can be written")
+    absent = _absent(facts, route_of(facts, recipe))
+    there = " Klein's own files are all there, so this need not matter now." if absent == 0 else ""
     return Outcome(
-        Verdict.FAIL,
+        Verdict.WARN if absent == 0 else Verdict.FAIL,
         "The model's folder cannot be written by this user",
         "Missing files cannot be fetched into it, and wrong ones not be put aside. Either its "
-        "rights or a read-only mount stand in the way.",
+        f"rights or a read-only mount stand in the way.{there}",
         subject=disk.path,
         evidence={"role": disk.role, "kind": disk.kind},
         fixes=(

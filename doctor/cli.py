@@ -101,6 +101,8 @@ def _report(options: argparse.Namespace, meanwhile: Callable[[], None]) -> Repor
         wish=wish,
         choice=Choice(options.select, options.ignore),
         strict=options.strict,
+        deep=options.deep,
+        state_dir=options.state_dir,
     )
     if options.source:
         return diagnose.again(options.source, request, _note)

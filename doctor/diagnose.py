@@ -21,6 +21,8 @@ class Request:
     wish: Wish = field(default_factory=Wish)
     choice: Choice = field(default_factory=Choice)
     strict: bool = False
+    deep: bool = False
+    state_dir: str = ""
 
 
 def diagnose(request: Request, meanwhile: Callable[[], None] = lambda: None) -> Report:
@@ -36,7 +38,12 @@ def diagnose(request: Request, meanwhile: Callable[[], None] = lambda: None) -> 
     wish = request.wish
     assumption = assume.parse(wish.assume) if wish.assume else None
     outside = Outside.real()
-    running = snapshot.Snapshot(outside, ask_driver=assumption is None)
+    running = snapshot.Snapshot(
+        outside,
+        ask_driver=assumption is None,
+        state_dir=request.state_dir,
+        deep=request.deep,
+    )
     aim = target.resolve(outside, wish)
     recipe = recipes.load()
     running.aim(aim, frozenset(recipe.watched()))
@@ -77,6 +84,7 @@ def build(
     replayed: bool = False,
 ) -> Report:
     """Judge facts, wherever they come from; created is ``YYYY-MM-DDThh:mm:ssZ``."""
+    from klein_doctor.assets import files_line
     from klein_doctor.plans import plan_line, recommend
     from klein_doctor.routes import route_of
 
@@ -95,6 +103,7 @@ def build(
         replayed=replayed,
         route=route_of(facts, recipe),
         plan=plan_line(recommend(facts, recipe), recipe),
+        files=files_line(facts, recipe),
     )
 
 

@@ -22,6 +22,7 @@ from klein_doctor.installation import (
     Surroundings,
 )
 from klein_doctor.installation import Search as Search
+from klein_doctor.modelfiles import Models, Workflow
 from klein_doctor.values import Fact as Fact
 from klein_doctor.values import Known as Known
 from klein_doctor.values import Private as Private
@@ -278,6 +279,8 @@ class Facts(NamedTuple):
     disks: Fact[tuple[Disk, ...]]
     settings: Fact[tuple[Setting, ...]]
     secrets: Fact[tuple[Secret, ...]]
+    models: Fact[Models]
+    workflows: Fact[tuple[Workflow, ...]]
 
 
 # --- target ----------------------------------------------------------------------------------
@@ -357,6 +360,7 @@ class Report(NamedTuple):
     """Everything a renderer needs, and nothing else.
 
     route: ``comfyui`` or ``diffusers``. plan: the way of running the model that fits, in one line.
+    files: the model's files that are there, in one line.
     """
 
     created: str
@@ -371,3 +375,4 @@ class Report(NamedTuple):
     replayed: bool = False
     route: str = "comfyui"
     plan: str = ""
+    files: str = ""

@@ -94,6 +94,15 @@ class Width(NamedTuple):
     as_of: str
 
 
+class Arithmetic(NamedTuple):
+    """The compute capability from which cards compute with weights stored so."""
+
+    quantisation: str
+    min_capability: str
+    source: str
+    as_of: str
+
+
 class LayoutRow(NamedTuple):
     """The complete table of tensors of a family in one naming: a file below ``layouts/``."""
 
@@ -124,6 +133,7 @@ class AssetRules(NamedTuple):
     damages: dict[str, DamageRow]
     widths: dict[int, Width]
     layouts: tuple[LayoutRow, ...]
+    arithmetic: tuple[Arithmetic, ...]
     name_notes: tuple[NameNote, ...]
     digests: dict[str, KnownFile]
 
@@ -168,6 +178,7 @@ def _load(folder: Path) -> AssetRules:
         damages={row.kind: row for row in rows(DamageRow, assets, "damage")},
         widths={row.conditioning: row for row in rows(Width, assets, "width")},
         layouts=rows(LayoutRow, assets, "layout"),
+        arithmetic=rows(Arithmetic, assets, "arithmetic"),
         name_notes=rows(NameNote, assets, "name_note"),
         digests={row.sha256: row for row in files if row.sha256},
     )

@@ -120,6 +120,7 @@ def _family_order(module: str) -> tuple[int, str]:
     known = (
         "gpu_missing", "gpu", "driver", "comfyui_missing", "python_env", "python_path",
         "torch_build", "torch_age", "torch_partners", "comfyui", "comfyui_folders",
-        "comfyui_start", "diffusers_stack", "packages", "known_bad", "memory", "disk", "security",
+        "comfyui_start", "diffusers_stack", "packages", "known_bad", "assets", "assets_state",
+        "assets_choice", "checkout", "workflow", "memory", "disk", "security",
     )  # fmt: skip
     return (known.index(module) if module in known else len(known), module)

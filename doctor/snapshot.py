@@ -30,6 +30,7 @@ from klein_doctor.model import (
     Unknown,
     Visible,
 )
+from klein_doctor.modelfiles import Models, Workflow
 from klein_doctor.probes.found import Found
 from klein_doctor.probes.interpreter import read_interpreter
 from klein_doctor.probes.nvml import read_nvml
@@ -43,6 +44,9 @@ T = TypeVar("T")
 
 FILES_LIMIT_S = 5.0
 NVML_LIMIT_S = 7.0
+# Reading model files begins when ComfyUI has been read.
+MODELS_LIMIT_S = 10.0
+_DEEP_S = 24 * 3600.0
 
 
 class _Torch(NamedTuple):
@@ -62,11 +66,24 @@ class _ComfyUI(NamedTuple):
     secrets: Fact[tuple[Secret, ...]]
 
 
-class Snapshot:
-    """The probes of one machine. Those that need no target run from the moment this is made."""
+class _Models(NamedTuple):
+    """The model files, and what uses them."""
 
-    def __init__(self, outside: Outside, *, ask_driver: bool = True) -> None:
+    models: Fact[Models]
+    workflows: Fact[tuple[Workflow, ...]]
+
+
+class Snapshot:
+    """The probes of one machine. Those that need no target run from the moment this is made.
+
+    state_dir: as ``--state-dir``. deep: hash the model files, however long that takes.
+    """
+
+    def __init__(
+        self, outside: Outside, *, ask_driver: bool = True, state_dir: str = "", deep: bool = False
+    ) -> None:
         self._outside = outside
+        self._state_dir, self._deep = state_dir, deep
         self._nvml = Boxed("nvml", lambda: _nvml(outside, ask_driver), NVML_LIMIT_S + 1)
         self._kernel = Boxed("kernel", lambda: read_kernel(outside), FILES_LIMIT_S)
         self._system = Boxed("system", lambda: _system(outside), FILES_LIMIT_S)
@@ -86,6 +103,7 @@ class Snapshot:
         self._comfyui = Boxed(
             "comfyui", lambda: _comfyui(outside, self._python(), aim, watched), FILES_LIMIT_S
         )
+        self._models = Boxed("models", self._read_models, _DEEP_S if self._deep else MODELS_LIMIT_S)
         self._around = Boxed(
             "surroundings", lambda: _around(outside, self._python(), watched), FILES_LIMIT_S
         )
@@ -101,6 +119,7 @@ class Snapshot:
         interpreter = _fact(self._interpreter, faults)
         torch = _all(self._torch, faults, _Torch)
         comfyui = _all(self._comfyui, faults, _ComfyUI)
+        models = _all(self._models, faults, _Models)
         nvml = _fact(self._nvml, faults)
         environment = read_environment(self._outside)
         visible = boxed("visible", lambda: self._visible(nvml, environment), FILES_LIMIT_S)
@@ -130,6 +149,8 @@ class Snapshot:
             disks=_fact(self._disks, faults),
             settings=_fact(self._settings, faults),
             secrets=comfyui.secrets,
+            models=models.models,
+            workflows=models.workflows,
             faults=Known(tuple(faults)),
         )
 
@@ -138,6 +159,21 @@ class Snapshot:
         if isinstance(found, Known):
             return found.value
         raise LookupError("the interpreter could not be read")
+
+    def _read_models(self) -> _Models:
+        from klein_doctor.identity.digest import DigestStore
+        from klein_doctor.probes.models import hash_with_bar, read_models
+        from klein_doctor.state import state_folder
+
+        read = self._comfyui.result()
+        if isinstance(read, Fault):
+            reason = Unknown("the search path could not be read")
+            return _Models(reason, reason)
+        comfyui = read.comfyui.value if isinstance(read.comfyui, Known) else None
+        store = DigestStore(state_folder(self._state_dir, self._outside.env))
+        hasher = hash_with_bar if self._deep else None
+        models = read_models(self._outside, comfyui, store, hasher)
+        return _Models(Known(models), Known(()))
 
     def _visible(self, nvml: Fact[Nvml], environment: Environment) -> Fact[Visible] | SelectorError:
         try:

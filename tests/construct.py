@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import around
+import model_facts
 
 from klein_doctor.installation import ComfyUI, Install
 from klein_doctor.model import (
@@ -171,6 +172,8 @@ def machine(
         surroundings=Known(around.surroundings()),
         memory=Known(around.memory()),
         disks=Known(around.disks(around.PORTABLE if windows else around.ROOT)),
+        models=Known(model_facts.healthy(around.PORTABLE if windows else around.ROOT)),
+        workflows=Known(()),
         settings=Known(()),
         secrets=Known(()),
         faults=Known(()),

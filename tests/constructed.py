@@ -12,10 +12,12 @@ from pathlib import Path
 
 import around as a
 import construct as c
+import model_facts as m
 
 from klein_doctor.codec import encode
 from klein_doctor.installation import Checkout, CustomNodes, NodePin, PathsFile
 from klein_doctor.model import Facts, GpuProcess, Known, Target
+from klein_doctor.modelfiles import ModelFile
 
 MACHINES = Path(__file__).parent / "machines"
 CREATED = "2026-11-23T12:00:00Z"
@@ -31,6 +33,7 @@ def windows(root: str, kind: str, **changes: object) -> Facts:
         comfyui=Known(a.comfyui(root, kind, **changes)),
         disks=Known(a.disks(root)),
         memory=Known(a.memory(commit_limit=40 * GIB, commit_free=31 * GIB, swap_total=0)),
+        models=Known(m.healthy(root)),
     )
 
 
@@ -140,6 +143,54 @@ def _broken_yaml() -> Facts:
     return c.machine()._replace(comfyui=Known(a.comfyui(path_files=(broken,))))
 
 
+def _files(*files: ModelFile) -> Facts:
+    """A healthy machine with these model files."""
+    return c.machine()._replace(models=Known(m.models(*files)))
+
+
+def _flux1_vae() -> Facts:
+    impostor = m.model_file("flux1-ae", "vae", "flux2-vae.safetensors")
+    return _files(m.model_file("flux-2-klein-4b-fp8"), m.model_file("qwen3-4b"), impostor)
+
+
+def _nine_b_encoder() -> Facts:
+    encoder = m.model_file("qwen_3_8b", "text_encoders", "qwen_3_8b.safetensors")
+    return _files(m.model_file("flux-2-klein-4b-fp8"), encoder, m.model_file("flux2-vae"))
+
+
+def _cut_off() -> Facts:
+    cut = m.model_file("flux-2-klein-4b-fp8", cut=1_600_000_000)
+    return _files(cut, m.model_file("qwen3-4b"), m.model_file("flux2-vae"))
+
+
+def _base_as_distilled() -> Facts:
+    base = m.model_file(
+        "flux-2-klein-base-4b-fp8", "diffusion_models", "flux-2-klein-4b-fp8.safetensors"
+    )
+    return _files(base, m.model_file("qwen3-4b"), m.model_file("flux2-vae"))
+
+
+def _no_models() -> Facts:
+    return c.machine()._replace(models=Known(m.models()))
+
+
+def _shard_for_diffusers() -> Facts:
+    return diffusers(
+        models=Known(
+            m.models(
+                pipelines=(
+                    m.pipeline(
+                        verdict="damaged",
+                        says="an incomplete diffusers folder: text_encoder/model-00002-of-00002"
+                        ".safetensors missing",
+                        missing=("text_encoder/model-00002-of-00002.safetensors",),
+                    ),
+                )
+            )
+        )
+    )
+
+
 def _no_comfyui() -> Facts:
     return c.machine()._replace(search=Known(a.search()), comfyui=Known(None))
 
@@ -171,7 +222,11 @@ def diffusers(**changes: object) -> Facts:
         search=Known(a.search()),
         comfyui=Known(None),
         packages=Known(a.packages(versions)),
-        **{"memory": Known(a.memory(64, 51)), **changes},
+        **{
+            "memory": Known(a.memory(64, 51)),
+            "models": Known(m.models(pipelines=(m.pipeline(),))),
+            **changes,
+        },
     )
 
 
@@ -228,6 +283,12 @@ MADE: dict[str, tuple[Callable[[], Facts], str | None, int]] = {
     "old-comfyui-new-nodes": (_old_comfyui, "comfyui-too-old:1", 1),
     "stale-requirements": (_stale_requirements, "comfyui-requirements-stale:1", 1),
     "broken-model-paths": (_broken_yaml, "model-paths-broken:1", 1),
+    "flux1-vae-named-flux2": (_flux1_vae, "vae-wrong:1", 1),
+    "encoder-of-9b": (_nine_b_encoder, "encoder-wrong:1", 1),
+    "transformer-cut-off": (_cut_off, "asset-damaged:1", 1),
+    "base-named-distilled": (_base_as_distilled, "base-for-distilled:1", 1),
+    "no-models-yet": (_no_models, "transformer-missing:1", 1),
+    "diffusers-part-missing": (_shard_for_diffusers, "checkout-incomplete:1", 1),
     "no-comfyui": (_no_comfyui, "comfyui-missing:1", 1),
     "rtx4060-8gb-browser": (lambda: _eight_gib(5300), None, 0),
     "rtx4060-8gb-crowded": (lambda: _eight_gib(2400), "vram-busy:1", 1),

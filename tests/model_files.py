@@ -93,7 +93,7 @@ def sparse(path: Path, start: bytes, size: int) -> Path:
 def put_real(path: Path, name: str) -> Path:
     """A published file, by the name of its table, at its true size."""
     tensors = table(name)
-    return put(path, tensors, _metadata(tensors, notes(name).get("metadata", "")))
+    return put(path, tensors, metadata_of(tensors, notes(name).get("metadata", "")))
 
 
 def put_gguf(
@@ -127,7 +127,8 @@ def _text(text: str) -> bytes:
     return struct.pack("<Q", len(raw)) + raw
 
 
-def _metadata(tensors: Table, kind: str) -> dict[str, str] | None:
+def metadata_of(tensors: Table, kind: str) -> dict[str, str] | None:
+    """The metadata a table's head speaks of: format=pt or quantised=FORMAT."""
     key, _, value = kind.partition("=")
     if key == "format":
         return {"format": value}

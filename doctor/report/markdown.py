@@ -98,6 +98,7 @@ def _table(report: Report, form: str) -> list[str]:
         ("Other ComfyUIs", words.other_installs(report, form)),
         ("Arguments", words.arguments_line(report, form)),
         ("Memory", words.memory_line(report)),
+        ("Files", report.files),
         ("Way", report.plan),
         (
             "Judged",

@@ -127,13 +127,15 @@ class _Page:
     def machine(self) -> None:
         report = self.report
         self.row("Card", words.card_line(report))
-        self.row("Driver", words.driver_line(report) or "unknown")
+        driver = words.driver_line(report) or "unknown"
+        self.row("System", f"driver {driver}; RAM {words.memory_line(report)}")
         comfyui = words.comfyui_line(report)
         if comfyui:
             self.row("ComfyUI", comfyui)
         python = f"Python {words.python_version(report)}"
         self.row("PyTorch", f"{words.torch_line(report) or 'none'}, {python}")
-        self.row("Memory", words.memory_line(report))
+        if report.files:
+            self.row("Files", report.files)
         if report.plan:
             self.row("Way", report.plan)
         self.row("Picture", "not proven yet: this version judges, it does not generate")

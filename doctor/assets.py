@@ -1,0 +1,149 @@
+"""Which of the model files that were found Klein 4B can use: shared by the checks of assets."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from klein_doctor.model import Facts, Known, Private, Repair, Unknown
+from klein_doctor.modelfiles import ModelFile, Models
+from klein_doctor.outcomes import gib
+from klein_doctor.recipe import Recipe
+from klein_doctor.recipe_assets import KnownFile, load_assets
+from klein_doctor.routes import route_of
+
+
+class Role(NamedTuple):
+    """A part of the model: where ComfyUI takes it from, and its name in a sentence."""
+
+    id: str
+    category: str
+    says: str
+    loader: str
+
+
+ROLES = (
+    Role("transformer", "diffusion_models", "Klein 4B transformer", "Load Diffusion Model"),
+    Role("encoder", "text_encoders", "Qwen3-4B text encoder", "Load CLIP"),
+    Role("vae", "vae", "FLUX.2 VAE", "Load VAE"),
+)
+BY_ID = {role.id: role for role in ROLES}
+
+
+def asked(facts: Facts, recipe: Recipe) -> Models | Unknown | None:
+    """The model files where they are judged: on ComfyUI's route, of a ComfyUI that was found."""
+    if route_of(facts, recipe) != "comfyui":
+        return None
+    if isinstance(facts.comfyui, Known) and facts.comfyui.value is None:
+        return None
+    return facts.models.value if isinstance(facts.models, Known) else facts.models
+
+
+def usable(file: ModelFile) -> bool:
+    """Whether ComfyUI can run Klein with this file, wherever it lies."""
+    if file.role not in BY_ID or file.damage or not file.complete:
+        return False
+    if file.variant.startswith("part ") or (file.layout == "diffusers" and file.role != "vae"):
+        return False
+    unlisted = file.verdict == "unknown" and file.structure == "exact"
+    return unlisted or file.verdict in ("wanted", "variant")
+
+
+def in_place(file: ModelFile) -> bool:
+    """Whether it lies where ComfyUI takes that part from, and is reached there."""
+    return file.category == BY_ID[file.role].category and not file.shadowed
+
+
+def right(models: Models, role: str) -> list[ModelFile]:
+    """The files of a role that are usable where they lie."""
+    return [f for f in models.files if f.role == role and usable(f) and in_place(f)]
+
+
+def elsewhere(models: Models, role: str) -> list[ModelFile]:
+    """Usable files of a role that lie in another folder."""
+    return [
+        f
+        for f in models.files
+        if f.role == role and usable(f) and f.category != BY_ID[role].category
+    ]
+
+
+def candidates(models: Models, role: str) -> list[ModelFile]:
+    """What stands in a role's place and is not right: by its folder, its kind or its name."""
+    category = BY_ID[role].category
+    return [
+        f
+        for f in models.files
+        if not f.shadowed
+        and not (usable(f) and f.role == role)
+        and f.category == category
+        and (f.role == role or f.named_for == role)
+    ]
+
+
+def files_line(facts: Facts, recipe: Recipe) -> str:
+    """The route's files in a few words: what is there, and how far that is proven; "" untold."""
+    if route_of(facts, recipe) == "diffusers":
+        folders = facts.models.value.pipelines if isinstance(facts.models, Known) else ()
+        return folders[0].says if folders else ""
+    models = asked(facts, recipe)
+    if not isinstance(models, Models):
+        return ""
+    found = {role.id: right(models, role.id) for role in ROLES}
+    there = [f"{name} {files[0].quantisation}" for name, files in found.items() if files]
+    absent = [name for name, files in found.items() if not files]
+    if not there:
+        return "none of Klein's three"
+    used = [files[0] for files in found.values() if files]
+    proven = sum(file.digest == "verified" for file in used)
+    proof = f"{proven} of {len(used)} digests verified" if proven else "not hashed"
+    if any(file.digest == "mismatch" for file in used):
+        proof = "not all of them published builds"
+    lacking = f"; no usable {' or '.join(absent)}" if absent else ""
+    return f"{', '.join(there)} ({proof}){lacking}"
+
+
+def wanted_row(role: str) -> KnownFile:
+    """The published file the doctor would fetch for a role."""
+    assets = load_assets()
+    return next(
+        row for row in assets.files if row.wanted and assets.families[row.family].role == role
+    )
+
+
+def missing_bytes(models: Models) -> int:
+    """What would still have to be fetched for ComfyUI's route."""
+    absent = [role for role in BY_ID if not right(models, role) and not elsewhere(models, role)]
+    return sum(wanted_row(role).bytes for role in absent)
+
+
+def fetch(facts: Facts, role: str) -> Repair:
+    """Fetch the right file of a role into the folder ComfyUI looks in."""
+    row = wanted_row(role)
+    url = f"https://huggingface.co/{row.repo}/resolve/main/{row.path}"
+    summary = f"fetch {row.name} ({gib(row.bytes)}, {_license(row)}) from {row.repo}"
+    target = _target(facts, BY_ID[role].category)
+    if target is None:
+        return Repair("fetch-assets", "download", "ask", f"{summary}: {url}")
+    place = target.below(row.name)
+    models = facts.models.value.files if isinstance(facts.models, Known) else ()
+    if any(file.path.real == place.real for file in models):
+        # A command would write over what lies there.
+        summary += f", once the file of this name was moved aside: {url}"
+        return Repair("fetch-assets", "download", "ask", summary)
+    command = ("curl", "--location", "--fail", "--output", place, url)
+    return Repair("fetch-assets", "download", "ask", summary, (command,))
+
+
+def _license(row: KnownFile) -> str:
+    return load_assets().families[row.family].license
+
+
+def _target(facts: Facts, category: str) -> Private | None:
+    """The first folder of a category below models/ that is named like it, else the first."""
+    comfyui = facts.comfyui.value if isinstance(facts.comfyui, Known) else None
+    if comfyui is None or not isinstance(comfyui.folders, Known):
+        return None
+    places = [f for f in comfyui.folders.value if f.category == category]
+    named = [f for f in places if f.path.real.replace("\\", "/").endswith(f"/{category}")]
+    there = [f for f in named if f.exists] or named or places
+    return there[0].path if there else None
