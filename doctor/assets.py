@@ -33,8 +33,12 @@ def asked(facts: Facts, recipe: Recipe) -> Models | Unknown | None:
     """The model files where they are judged: on ComfyUI's route, of a ComfyUI that was found."""
     if route_of(facts, recipe) != "comfyui":
         return None
-    if isinstance(facts.comfyui, Known) and facts.comfyui.value is None:
+    if isinstance(facts.comfyui, Unknown):
+        return facts.comfyui
+    if facts.comfyui.value is None:
         return None
+    if isinstance(facts.comfyui.value.folders, Unknown):
+        return facts.comfyui.value.folders
     return facts.models.value if isinstance(facts.models, Known) else facts.models
 
 
@@ -83,8 +87,14 @@ def candidates(models: Models, role: str) -> list[ModelFile]:
 def files_line(facts: Facts, recipe: Recipe) -> str:
     """The route's files in a few words: what is there, and how far that is proven; "" untold."""
     if route_of(facts, recipe) == "diffusers":
-        folders = facts.models.value.pipelines if isinstance(facts.models, Known) else ()
-        return folders[0].says if folders else ""
+        if isinstance(facts.models, Unknown):
+            return ""
+        folders = facts.models.value.pipelines
+        if not folders:
+            return "none of Klein's in the Hub's cache"
+        whole = "complete" if folders[0].verdict in ("wanted", "variant") else "not complete"
+        proof = "digests verified" if folders[0].digest == "verified" else "not hashed"
+        return f"diffusers folder, {whole} ({proof})"
     models = asked(facts, recipe)
     if not isinstance(models, Models):
         return ""

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from command import doctor
 from targets import make_venv, put_package, put_record, site_packages
-from trees import fill, put_comfyui, put_own_python
+from trees import fill, put_comfyui, put_klein, put_own_python
 
 NVIDIA = ("--assume", "RTX 5070,driver=580")
 
@@ -29,6 +29,7 @@ def report(*arguments: str | Path, **more: Any) -> Any:
 
 def test_a_named_comfyui_is_judged_with_its_own_python(tmp_path: Path) -> None:
     python = put_own_python(put_comfyui(tmp_path / "ComfyUI"))
+    put_klein(tmp_path / "ComfyUI")
     ran = report("--comfyui", tmp_path / "ComfyUI")
     target = ran.document["target"]
     assert Path(target["python"]).parent == python.parent

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from model_files import put_real
 from targets import make_venv, put_package, put_record, site_packages
 
 # What ComfyUI 0.33.0 asks for, as far as the checks look at it.
@@ -48,8 +49,24 @@ def put_own_python(root: Path, torch: str = "2.14.1+cu130", cuda: str = "13.0") 
     return python
 
 
+# What a collector has: models of all kinds, and few of them Klein's.
+MIXED = ("flux1-dev", "sdxl-vae", "t5xxl_fp16", "clip_l", "z_image_turbo_bf16", "wan21-vae",
+         "flux1-ae", "qwen3-0.6b", "flux-2-klein-9b", "qwen_3_8b", "flux2-dev")  # fmt: skip
+
+
+def put_klein(root: Path) -> None:
+    """The three files of Klein, at their true size, where ComfyUI looks for them."""
+    for name, category, file in (
+        ("flux-2-klein-4b-fp8", "diffusion_models", "flux-2-klein-4b-fp8"),
+        ("qwen3-4b", "text_encoders", "qwen_3_4b"),
+        ("flux2-vae", "vae", "flux2-vae"),
+    ):
+        put_real(root / "models" / category / f"{file}.safetensors", name)
+
+
 def fill(root: Path, nodes: int = 200, models: int = 1000) -> None:
-    """Custom nodes and sparse model files, as a collector has them."""
+    """Custom nodes and sparse model files with real headers, Klein's among them."""
+    put_klein(root)
     for number in range(nodes):
         node = root / "custom_nodes" / f"ComfyUI-Node-{number:03}"
         (node / "web").mkdir(parents=True)
@@ -58,7 +75,6 @@ def fill(root: Path, nodes: int = 200, models: int = 1000) -> None:
         (node / "requirements.txt").write_text("".join(lines), encoding="utf-8")
     for number in range(models):
         category = ("diffusion_models", "text_encoders", "vae")[number % 3]
-        folder = root / "models" / category / f"set {number % 25}"
-        folder.mkdir(exist_ok=True)
-        with (folder / f"model-{number:04}.safetensors").open("wb") as stream:
-            stream.truncate(2 << 30)
+        table = MIXED[number % len(MIXED)]
+        place = root / "models" / category / f"set {number % 25}"
+        put_real(place / f"model-{number:04}.safetensors", table)

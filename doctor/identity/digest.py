@@ -25,7 +25,7 @@ _STORE = "digests.json"
 _SCHEMA = "klein-doctor/digests/1"
 _MOST_ENTRIES = 20_000
 _LONGEST_STORE = 8 << 20
-_TAIL, _LONGEST_TAIL = 1 << 16, 1 << 26
+_TAIL, _LONGEST_TAIL = 1 << 16, 1 << 22
 # A file changed this shortly before it was hashed may be changed again within the same tick of
 # its file system's clock; FAT counts in steps of two seconds.
 _FINE_NS, _COARSE_NS = 50_000_000, 2_000_000_000
@@ -158,7 +158,7 @@ def zero_tail(path: Path) -> int:
             while end > 0 and size - end < _LONGEST_TAIL:
                 begin = max(0, end - _TAIL)
                 raw.seek(begin)
-                if any(raw.read(end - begin).strip(b"\0")):
+                if raw.read(end - begin).strip(b"\0"):
                     break
                 end = begin
             return size - end

@@ -23,8 +23,8 @@ TIME_S = 3.0
 # Where ComfyUI takes the parts of Klein from; elsewhere only what looks like one is looked into.
 _MAIN = ("diffusion_models", "text_encoders", "vae")
 _HINTS = ("klein", "flux2", "flux-2", "flux.2", "flux_2", "qwen_3", "qwen3")
-_OTHERS = 4
-_MOST_FILES, _MOST_UNREAD, _MOST_PIPELINES = 60, 20, 8
+_OTHERS = 3
+_MOST_FILES, _MOST_UNREAD, _MOST_PIPELINES = 24, 12, 4
 _USED = ("wanted", "variant", "refused")
 
 Hasher = Callable[[list[Path], DigestStore], None]
@@ -79,7 +79,15 @@ class _Reader:
                 matters = others[place.category] <= _OTHERS
             if matters and not item.problem:
                 kept.append((place, item))
-        return kept[:_MOST_FILES]
+        # Of a collector's many, those stay that decide something.
+        first = sorted(kept, key=self._weight)[:_MOST_FILES]
+        return [pair for pair in kept if pair in first]
+
+    def _weight(self, pair: tuple[_Place, Looked]) -> int:
+        place, item = pair
+        if item.identity.verdict in ("wanted", "variant") and item.identity.role != "lora":
+            return 0
+        return 1 if self.row_of(place) is not None else 2
 
     def row_of(self, place: _Place) -> KnownFile | None:
         """The published file that has this name, whatever its ending."""

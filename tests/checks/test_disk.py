@@ -5,10 +5,12 @@ from __future__ import annotations
 import around as a
 import construct as c
 import constructed
+import model_facts as m
 import pytest
 from judging import FAIL, PASS, UNKNOWN, WARN, alone, judge_one, silent
 
 from klein_doctor.model import Facts, Known, Unknown, Verdict
+from klein_doctor.modelfiles import Models
 
 GONE = Unknown("not read")
 
@@ -17,20 +19,37 @@ def with_disks(facts: Facts | None = None, **changes: object) -> Facts:
     return (facts or c.machine())._replace(disks=Known(a.disks(**changes)))
 
 
+def lacking(models: Models | None = None, **changes: object) -> Facts:
+    """Without all of Klein's files, or with these alone."""
+    return with_disks(c.machine()._replace(models=Known(models or m.models())), **changes)
+
+
 @pytest.mark.parametrize(("free", "verdict"), [(180, PASS), (12, PASS), (11, WARN), (0, FAIL)])
 def test_room_for_the_files(free: int, verdict: Verdict) -> None:
-    assert alone("disk-too-small", with_disks(free=free)) is verdict
+    facts = lacking(free=free)
+    assert alone("disk-too-small", facts._replace(models=GONE)) is verdict
 
 
 def test_the_diffusers_route_looks_at_the_hub_cache_and_needs_more() -> None:
-    found = judge_one("disk-too-small", with_disks(constructed.diffusers(), free=14))
+    empty = constructed.diffusers(models=GONE)
+    found = judge_one("disk-too-small", with_disks(empty, free=14))
     assert found.verdict is WARN and found.evidence["role"] == "hub-cache"
     assert "FLUX.2-klein-4B" in found.detail
 
 
+def test_what_is_there_already_needs_no_room() -> None:
+    assert alone("disk-too-small", with_disks(free=2)) is PASS
+    assert alone("disk-too-small", with_disks(constructed.diffusers(), free=2)) is PASS
+    two = m.models(m.model_file("flux-2-klein-4b-fp8"), m.model_file("qwen3-4b"))
+    assert alone("disk-too-small", lacking(free=1, models=two)) is PASS
+    found = judge_one("disk-too-small", lacking(free=2))
+    assert found.verdict is FAIL and "11.6 GiB of them are still missing" in found.detail
+
+
 def test_rights() -> None:
     assert alone("models-not-writable", with_disks()) is PASS
-    found = judge_one("models-not-writable", with_disks(writable=Known(False)))
+    assert alone("models-not-writable", with_disks(writable=Known(False))) is WARN
+    found = judge_one("models-not-writable", lacking(writable=Known(False)))
     assert found.verdict is FAIL and found.subject is not None
     assert found.subject.public == "~/ComfyUI/models"
 
