@@ -173,7 +173,16 @@ class Snapshot:
         store = DigestStore(state_folder(self._state_dir, self._outside.env))
         hasher = hash_with_bar if self._deep else None
         models = read_models(self._outside, comfyui, store, hasher)
-        return _Models(Known(models), Known(()))
+        return _Models(Known(models), self._workflows(comfyui, models))
+
+    def _workflows(self, comfyui: ComfyUI | None, models: Models) -> Fact[tuple[Workflow, ...]]:
+        if comfyui is None:
+            return Known(())
+        from klein_doctor.probes.models import holds
+        from klein_doctor.probes.workflows import read_workflows
+
+        base = Path(comfyui.base.real)
+        return Known(read_workflows(self._outside, base, models.files, holds(comfyui)))
 
     def _visible(self, nvml: Fact[Nvml], environment: Environment) -> Fact[Visible] | SelectorError:
         try:

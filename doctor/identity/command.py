@@ -92,11 +92,12 @@ def _entries(folder: Path) -> Iterator[Entry]:
 
 def _search_path(folder: Path) -> list[Path] | None:
     """The model folders of a ComfyUI that exist, in its own order; None for other folders."""
-    if not ((folder / "main.py").is_file() and (folder / "folder_paths.py").is_file()):
+    if not any((place / "main.py").is_file() for place in (folder, folder / "ComfyUI")):
         return None
     from klein_doctor.probes.comfyui_search import search_path
 
-    return [path for path in search_path(folder) if path.is_dir()]
+    found = search_path(folder)
+    return None if found is None else [path for path in found if path.is_dir()]
 
 
 def _name(item: _Found, assets: AssetRules, store: DigestStore) -> Looked:

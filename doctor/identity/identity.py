@@ -220,16 +220,20 @@ def _what(identity: Identity, family: Family) -> str:
 def _lacking(found: Recognised, family: Family) -> str:
     pieces = []
     if found.missing:
-        pieces.append(f"{len(found.missing)} tensors are missing ({_shown(found.missing)})")
+        pieces.append(f"{_tensors(found.missing)} missing ({_shown(found.missing)})")
     if found.wrong:
-        pieces.append(f"{len(found.wrong)} have another shape ({_shown(found.wrong)})")
+        pieces.append(f"{_tensors(found.wrong)} of another shape ({_shown(found.wrong)})")
     return f"nearest to {family.says}, but {' and '.join(pieces)}{_surplus(found)}"
 
 
 def _surplus(found: Recognised) -> str:
     if not found.extra:
         return ""
-    return f"; {len(found.extra)} tensors are more than it has ({_shown(found.extra)})"
+    return f"; {_tensors(found.extra)} more than it has ({_shown(found.extra)})"
+
+
+def _tensors(names: tuple[str, ...]) -> str:
+    return "1 tensor is" if len(names) == 1 else f"{len(names)} tensors are"
 
 
 # --- what it does not need -------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from klein_doctor.exits import UsageError
 from klein_doctor.probes.comfyui_find import find
 from klein_doctor.probes.comfyui_paths import base_of, read_folders
 from klein_doctor.probes.launchers import read_launchers
@@ -11,12 +12,18 @@ from klein_doctor.probes.outside import Outside
 from klein_doctor.values import Known
 
 
-def search_path(root: Path) -> list[Path]:
-    """The model folders of a ComfyUI by its files and launchers, in its own order, each once."""
+def search_path(root: Path) -> list[Path] | None:
+    """The model folders of a ComfyUI by its files and launchers, in its own order, each once.
+
+    None where the folder is no ComfyUI.
+    """
     outside = Outside.real()
-    _, found = find(outside, str(root), "", ())
+    try:
+        _, found = find(outside, str(root), "", ())
+    except UsageError:
+        return None
     if found is None:
-        return []
+        return None
     launchers = read_launchers(outside, found, ())
     folders, _ = read_folders(outside, found.root, base_of(found, launchers), launchers, None)
     if not isinstance(folders, Known):

@@ -15,7 +15,7 @@ from klein_doctor.identity.walk import EXTENSIONS, walk
 from klein_doctor.installation import ComfyUI
 from klein_doctor.modelfiles import Duplicate, ModelFile, Models, PipelineFolder
 from klein_doctor.probes.disks import default_folders
-from klein_doctor.probes.outside import Outside, names
+from klein_doctor.probes.outside import Outside, is_file, names
 from klein_doctor.recipe_assets import AssetRules, KnownFile, load_assets
 from klein_doctor.values import Known, printable
 
@@ -182,6 +182,19 @@ def read_models(
         ),
         duplicates=duplicates,
     )
+
+
+def holds(comfyui: ComfyUI) -> Callable[[str, str], bool]:
+    """Whether a folder of a category holds a file of this name; names may come from strangers."""
+    folders = comfyui.folders.value if isinstance(comfyui.folders, Known) else ()
+
+    def there(category: str, name: str) -> bool:
+        place = Path(name.replace("\\", "/"))
+        if place.is_absolute() or ".." in place.parts or not name:
+            return False
+        return any(is_file(Path(f.path.real) / place) for f in folders if f.category == category)
+
+    return there
 
 
 def hash_with_bar(paths: list[Path], store: DigestStore) -> None:

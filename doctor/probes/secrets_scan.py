@@ -41,7 +41,7 @@ def read_secrets(
         secrets += _written(outside, Path(name), "launcher", _bytes(Path(name)))
     if found is not None:
         left = _LONGEST_IN_ALL
-        for path in _workflows(found.base):
+        for path in workflow_files(found.base):
             data = _bytes(path)
             secrets += _written(outside, path, "workflow", data)
             left -= len(data)
@@ -115,7 +115,7 @@ def _passes(folder: os.stat_result, group: int) -> bool:
 # --- tokens in other files -------------------------------------------------------------------
 
 
-def _workflows(base: Path) -> Iterator[Path]:
+def workflow_files(base: Path) -> Iterator[Path]:
     """The workflow files of every user, folders in them included."""
     users = base / "user"
     waiting = [(users / name / "workflows", _LEVELS) for name in names(users)[:_MOST_USERS]]
