@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from klein_doctor.assets import BY_ID, asked, fetch, right, usable
+from klein_doctor.assets import BY_ID, asked, fetch, right, rules, usable
 from klein_doctor.card import card
 from klein_doctor.model import Facts, Harm, Known, Outcome, Repair, Unknown, Verdict
 from klein_doctor.modelfiles import ModelFile, Models
 from klein_doctor.outcomes import passed
 from klein_doctor.recipe import Recipe, pair
-from klein_doctor.recipe_assets import load_assets
 from klein_doctor.registry import check
 
 Judged = Outcome | tuple[Outcome, ...] | tuple[()]
@@ -40,7 +39,7 @@ def pair_mismatch(facts: Facts, recipe: Recipe) -> Judged:
                 return passed(f"Transformer and text encoder go together ({width} wide)")
     transformer, encoder = transformers[0], encoders[0]
     gives, takes = 3 * encoder.conditioning, transformer.conditioning
-    assets = load_assets()
+    assets = rules()
     row = assets.widths.get(gives)
     what = f" ({row.says})" if row else ""
     return Outcome(
@@ -190,7 +189,7 @@ def _lacks_arithmetic(facts: Facts, file: ModelFile) -> bool:
     return any(
         file.quantisation.startswith(row.quantisation)
         and known.value.capability < pair(row.min_capability)
-        for row in load_assets().arithmetic
+        for row in rules().arithmetic
     )
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from klein_doctor.assets import BY_ID, asked, fetch, right, usable
+from klein_doctor.assets import BY_ID, asked, fetch, right, rules, usable
 from klein_doctor.model import Facts, Harm, Outcome, Repair, Unknown, Verdict
 from klein_doctor.modelfiles import Duplicate, ModelFile, Models
 from klein_doctor.outcomes import gib, passed, unknown
 from klein_doctor.recipe import Recipe
-from klein_doctor.recipe_assets import load_assets
 from klein_doctor.registry import check
 
 Judged = Outcome | tuple[Outcome, ...] | tuple[()]
@@ -43,7 +42,7 @@ def asset_damaged(facts: Facts, recipe: Recipe) -> Judged:
 def _broken(facts: Facts, models: Models, file: ModelFile) -> Outcome:
     role = file.named_for or (file.role if file.role in BY_ID else _ROLE_OF.get(file.category, ""))
     needed = bool(role) and not right(models, role) and file.category == BY_ID[role].category
-    row = load_assets().damages[file.damage]
+    row = rules().damages[file.damage]
     fixes = [Repair("quarantine-asset", "move", "ask", "move it aside, where nothing loads it")]
     if needed:
         fixes.append(fetch(facts, role))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from klein_doctor.assets import ROLES, right
 from klein_doctor.checks.comfyui import here
@@ -10,9 +11,11 @@ from klein_doctor.model import Evidence, Facts, Harm, Known, Outcome, Repair, Un
 from klein_doctor.modelfiles import Workflow, WorkflowFile
 from klein_doctor.outcomes import unknown
 from klein_doctor.recipe import Recipe
-from klein_doctor.recipe_workflow import SettingsRow, load_workflow
 from klein_doctor.registry import check
 from klein_doctor.routes import route_of
+
+if TYPE_CHECKING:
+    from klein_doctor.recipe_workflow import SettingsRow
 
 _SHOWN = 4  # of a list, in a sentence
 _TRANSFORMERS = ("diffusion_models", "checkpoints")
@@ -126,7 +129,7 @@ def _go_with(absent: list[WorkflowFile], usable: Usable) -> str:
         return ""
     if not any(_is_klein(file) and _variant(file) == "base" for file in absent):
         return ""
-    row = load_workflow()["distilled"]
+    row = _rows()["distilled"]
     return f" With distilled weights set {row.steps} steps and cfg {_tenths(row.cfg_tenths)}, too."
 
 
@@ -169,7 +172,7 @@ def _bypassed(workflow: Workflow, usable: Usable) -> Trouble | None:
         return None
     if "distilled" not in _variants(workflow, active=False):
         return None
-    rows = load_workflow()
+    rows = _rows()
     return (
         "A saved workflow would run the base model; its distilled part is bypassed",
         f"The official text-to-image template comes like this: the base part{_steps(workflow)} is "
@@ -179,13 +182,19 @@ def _bypassed(workflow: Workflow, usable: Usable) -> Trouble | None:
     )
 
 
+def _rows() -> dict[str, SettingsRow]:
+    from klein_doctor.recipe_workflow import load_workflow
+
+    return load_workflow()
+
+
 def _steps(workflow: Workflow) -> str:
     return f" ({max(workflow.steps)} steps)" if workflow.steps else ""
 
 
 def _settings(workflow: Workflow, usable: Usable) -> Trouble | None:
     variants = _variants(workflow, active=True)
-    rows = load_workflow()
+    rows = _rows()
     row = rows.get(next(iter(variants))) if len(variants) == 1 else None
     if row is None:
         return None  # which settings go with which weights is not told

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from klein_doctor.model import Facts, Known, Private, Repair, Unknown
 from klein_doctor.modelfiles import ModelFile, Models
 from klein_doctor.outcomes import gib
 from klein_doctor.recipe import Recipe
-from klein_doctor.recipe_assets import KnownFile, load_assets
 from klein_doctor.routes import route_of
+
+if TYPE_CHECKING:
+    from klein_doctor.recipe_assets import AssetRules, KnownFile
 
 
 class Role(NamedTuple):
@@ -27,6 +29,13 @@ ROLES = (
     Role("vae", "vae", "FLUX.2 VAE", "Load VAE"),
 )
 BY_ID = {role.id: role for role in ROLES}
+
+
+def rules() -> AssetRules:
+    """The tables of model files; their types are not loaded before somebody judges by them."""
+    from klein_doctor.recipe_assets import load_assets
+
+    return load_assets()
 
 
 def asked(facts: Facts, recipe: Recipe) -> Models | Unknown | None:
@@ -114,7 +123,7 @@ def files_line(facts: Facts, recipe: Recipe) -> str:
 
 def wanted_row(role: str) -> KnownFile:
     """The published file the doctor would fetch for a role."""
-    assets = load_assets()
+    assets = rules()
     return next(
         row for row in assets.files if row.wanted and assets.families[row.family].role == role
     )
@@ -145,7 +154,7 @@ def fetch(facts: Facts, role: str) -> Repair:
 
 
 def _license(row: KnownFile) -> str:
-    return load_assets().families[row.family].license
+    return rules().families[row.family].license
 
 
 def _target(facts: Facts, category: str) -> Private | None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+import tempfile
 from pathlib import Path
 
 import recorded
+from command import doctor
+from model_files import put_real
 from rich.console import Console
 from rich.text import Text
+from trees import put_comfyui, put_klein
 
 from klein_doctor.report.text import render_text
 
@@ -20,12 +24,31 @@ def main() -> None:
     for picture, machine in PICTURES.items():
         stream = io.StringIO()
         render_text(recorded.report(machine), stream, "always", "local")
-        console = Console(file=io.StringIO(), record=True, width=80, force_terminal=True,
-                          color_system="standard", highlight=False)  # fmt: skip
-        for line in stream.getvalue().splitlines():
-            console.print(Text.from_ansi(line), overflow="fold", no_wrap=False)
-        path = DOCS / f"{picture}.svg"
-        console.save_svg(str(path), title="klein-doctor", unique_id=f"klein-{picture}")
+        draw(picture, stream.getvalue())
+    draw("identify", identified())
+
+
+def draw(picture: str, text: str) -> None:
+    """One terminal as an SVG."""
+    console = Console(file=io.StringIO(), record=True, width=80, force_terminal=True,
+                      color_system="standard", highlight=False)  # fmt: skip
+    for line in text.splitlines():
+        console.print(Text.from_ansi(line), overflow="fold", no_wrap=False)
+    console.save_svg(
+        str(DOCS / f"{picture}.svg"), title="klein-doctor", unique_id=f"klein-{picture}"
+    )
+
+
+def identified() -> str:
+    """What identify says of a ComfyUI with a wrong VAE under the right name."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = put_comfyui(Path(folder) / "ComfyUI")
+        put_klein(root)
+        put_real(root / "models" / "vae" / "flux2-vae.safetensors", "flux1-ae")
+        put_real(
+            root / "models" / "vae" / "flux2-vae-small.safetensors", "full_encoder_small_decoder"
+        )
+        return doctor("identify", root, env={"HOME": folder}).out
 
 
 if __name__ == "__main__":
