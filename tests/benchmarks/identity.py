@@ -26,7 +26,6 @@ from klein_doctor.identity.digest import DigestStore, hash_files
 from klein_doctor.identity.look import look
 from klein_doctor.recipe_assets import load_assets
 
-
 DOCTOR = (sys.executable, "-m", "klein_doctor", "identify")
 
 
