@@ -12,7 +12,7 @@ from klein_doctor.exits import Exit, UsageError
 from klein_doctor.identity.digest import DigestStore, hash_files
 from klein_doctor.identity.look import Looked, look, unread
 from klein_doctor.identity.pipelines import INDEX, is_pipeline, judge_pipeline, read_pipeline
-from klein_doctor.identity.walk import EXTENSIONS, Entry, walk
+from klein_doctor.identity.walk import EXTENSIONS, Entry, reason, walk
 from klein_doctor.output import Output
 from klein_doctor.recipe_assets import AssetRules, load_assets
 from klein_doctor.report.identity import json_text, render_lines
@@ -59,14 +59,18 @@ def _expand(path: Path) -> Iterator[_Found]:
     """What a path of the command line stands for."""
     try:
         if not path.is_dir():
-            lost = not os.path.lexists(path)
-            yield _Found(path, "there is no such file or folder" if lost else "")
+            path.lstat()
+            yield _Found(path)
             return
         if is_pipeline(path):
             yield _Found(path, whole=True)
             return
-    except (OSError, ValueError):
-        yield _Found(path, "its name cannot be used")
+    except (FileNotFoundError, NotADirectoryError):
+        yield _Found(path, "there is no such file or folder")
+        return
+    except (OSError, ValueError) as error:
+        why = reason(error) if isinstance(error, OSError) else "its name cannot be used"
+        yield _Found(path, why)
         return
     some = False
     for entry in _entries(path):

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Union
 
-from klein_doctor.identity.headers import open_regular
+from klein_doctor.identity.headers import open_regular, read_small
 from klein_doctor.state import replace_file
 
 _BLOCK = 1 << 18
@@ -73,9 +73,10 @@ class DigestStore:
     def _load(self) -> dict[str, str]:
         """What is on disk; a store that is damaged or of another kind counts as empty."""
         try:
-            if self._path is None or self._path.stat().st_size > _LONGEST_STORE:
+            raw = read_small(self._path, _LONGEST_STORE + 1) if self._path is not None else b""
+            if len(raw) > _LONGEST_STORE:
                 return {}
-            data = json.loads(self._path.read_text(encoding="utf-8"))
+            data = json.loads(raw.decode("utf-8"))
             found = data["entries"] if data["schema"] == _SCHEMA else {}
             return {k: v for k, v in found.items() if isinstance(v, str) and len(v) == 64}
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):

@@ -71,7 +71,7 @@ class _Reader:
         metadata = self._metadata(pairs)
         entries, length = self._tensors(tensors)
         align = metadata.get("general.alignment", "32")
-        step = int(align) if align.isdigit() and 0 < int(align) <= 1 << 20 else 32
+        step = int(align) if align.isdecimal() and 0 < int(align) <= 1 << 20 else 32
         begin = -(-(self._start + self._at) // step) * step
         end = begin + length if length is not None else 0
         return Reading(Header("gguf", entries, metadata, end), self._sized(end))

@@ -23,7 +23,7 @@ FORMAT_BOUND = 100_000_000
 LONGEST_HEADER = 4 << 20
 # What so long a text may hold at most, so that its values stay within tens of megabytes.
 _MOST_OBJECTS, _MOST_ITEMS = 60_000, 400_000
-_LONGEST_NAME = 1024
+_LONGEST_NAME, _LONGEST_TYPE = 1024, 24
 _MOST_DIMENSIONS = 16
 _FARTHEST = 1 << 63
 # Bits of an element (huggingface/safetensors, safetensors/src/tensor.rs).
@@ -61,11 +61,21 @@ def open_regular(path: Path) -> BinaryIO:
     """
     # Without O_NONBLOCK, opening a pipe would wait for somebody to write into it.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    raw = open(os.open(path, flags), "rb", buffering=0)
-    if not stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
-        raw.close()
+    handle = os.open(path, flags)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
         raise OSError(errno.EINVAL, "it is not a regular file")
-    return cast(BinaryIO, raw)
+    return cast(BinaryIO, open(handle, "rb", buffering=0))
+
+
+def read_small(path: Path, longest: int) -> bytes:
+    """The beginning of a small regular file beside a model: as many bytes as longest.
+
+    Raises:
+        OSError: as open_regular.
+    """
+    with open_regular(path) as raw:
+        return raw.read(longest)
 
 
 def parse(stream: BinaryIO, size: int) -> Reading:
@@ -118,10 +128,9 @@ def _json(raw: bytes) -> dict[str, Any]:
     if raw.count(b"{") > _MOST_OBJECTS or raw.count(b",") > _MOST_ITEMS:
         raise HeaderError("too-long", "a file whose header holds more than any known model's")
     # Python-level hooks cost more than the parsing; only a header that looks odd needs them.
-    names = raw.count(b'"data_offsets"')
     try:
         data = _load(raw, careful=not _BOUNDED_INTEGERS)
-        if not _plain(data, names, raw):
+        if not _plain(data, raw):
             data = _load(raw, careful=True)
     except (ValueError, RecursionError, MemoryError) as error:
         if isinstance(error, HeaderError):
@@ -142,14 +151,17 @@ def _load(raw: bytes, *, careful: bool) -> Any:
     return json.loads(text, parse_constant=_refuse)
 
 
-def _plain(data: Any, names: int, raw: bytes) -> bool:
-    """Whether nothing was named twice: as many tensors, types and shapes as words for them."""
+def _plain(data: Any, raw: bytes) -> bool:
+    """Whether nothing was named twice: as many names were written as were kept."""
     if not isinstance(data, dict):
         return True
-    tensors = len(data) - ("__metadata__" in data)
-    return tensors == names == raw.count(b'"dtype"') == raw.count(b'"shape"') and (
-        raw.count(b'"__metadata__"') == len(data) - tensors
-    )
+    # With these about, a quote and a colon may be more or less than the end of a name. Single
+    # characters are looked for first: that is faster, and most headers have none of them.
+    blanks = [blank for blank in (b" ", b"\t", b"\n", b"\r") if blank in raw.rstrip(b" ")]
+    if any(b'"' + blank in raw for blank in blanks) or (b"\\" in raw and b'\\\\"' in raw):
+        return False
+    kept = len(data) + sum(len(entry) for entry in data.values() if isinstance(entry, dict))
+    return raw.count(b'":') - raw.count(b'\\":') == kept
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -187,7 +199,7 @@ def _check(data: dict[str, Any]) -> int:
             if isinstance(error, HeaderError):
                 raise
             raise HeaderError("header", _NO_TENSOR) from error
-        if len(name) > _LONGEST_NAME or type(entry["dtype"]) is not str:
+        if len(name) > _LONGEST_NAME or not _is_type(entry["dtype"]):
             raise HeaderError("header", _NO_TENSOR)
         if type(begin) is not int or type(end) is not int or not 0 <= begin <= end < _FARTHEST:
             raise HeaderError("tensors", "a file with a tensor outside of any possible place")
@@ -202,6 +214,12 @@ def _check(data: dict[str, Any]) -> int:
             raise HeaderError("tensors", f"a file whose tensors {what}")
         here = end
     return here
+
+
+def _is_type(dtype: Any) -> bool:
+    """Whether this may be the name of a type, if one newer than the table: it is shown."""
+    known = type(dtype) is str and dtype.isascii() and dtype.isidentifier()
+    return known and len(dtype) <= _LONGEST_TYPE
 
 
 def _sized(wanted: int, size: int) -> Damage | None:

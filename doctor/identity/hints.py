@@ -10,6 +10,8 @@ import os
 import re
 from pathlib import Path
 
+from klein_doctor.identity.headers import read_small
+
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LEVELS = 5
 _LONGEST = 1024
@@ -33,7 +35,7 @@ def _of_record(path: Path, status: os.stat_result) -> str:
     for folder in list(path.parents)[:_LEVELS]:
         record = folder / ".cache" / "huggingface" / "download" / path.relative_to(folder)
         try:
-            text = Path(f"{record}.metadata").read_bytes()[:_LONGEST].decode("utf-8", "replace")
+            text = read_small(Path(f"{record}.metadata"), _LONGEST).decode("utf-8", "replace")
         except (OSError, ValueError):
             continue
         lines = text.split("\n")

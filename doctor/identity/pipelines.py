@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from klein_doctor.identity.digest import DigestStore
+from klein_doctor.identity.headers import read_small
 from klein_doctor.identity.identity import UNREADABLE, Identity
 from klein_doctor.identity.look import Looked, look, unread
 from klein_doctor.recipe_assets import AssetRules
@@ -166,8 +167,7 @@ def _is_name(text: str) -> bool:
 
 def _json(path: Path) -> Any:
     try:
-        if path.stat().st_size > _LONGEST:
-            return None
-        return json.loads(path.read_text(encoding="utf-8"))
+        raw = read_small(path, _LONGEST + 1)
+        return json.loads(raw.decode("utf-8")) if len(raw) <= _LONGEST else None
     except (OSError, ValueError, RecursionError):
         return None

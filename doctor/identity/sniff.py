@@ -65,7 +65,7 @@ def _promised(text: bytes) -> str:
 
 
 def _short(start: bytes, size: int) -> Damage | None:
-    if size < 8:
+    if size <= 8:
         return Damage("truncated", f"only {size} bytes long")
     return None
 
