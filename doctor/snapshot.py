@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from klein_doctor.boxed import Boxed, boxed
 from klein_doctor.installation import (
@@ -39,6 +39,9 @@ from klein_doctor.probes.system import read_environment, read_kernel, read_syste
 from klein_doctor.probes.torch_files import read_package, read_torch_binary
 from klein_doctor.probes.visible import SelectorError, read_visible
 from klein_doctor.target import Aim
+
+if TYPE_CHECKING:
+    from klein_doctor.identity.digest import DigestStore
 
 T = TypeVar("T")
 
@@ -161,19 +164,21 @@ class Snapshot:
         raise LookupError("the interpreter could not be read")
 
     def _read_models(self) -> _Models:
-        from klein_doctor.identity.digest import DigestStore
-        from klein_doctor.probes.models import hash_with_bar, read_models
-        from klein_doctor.state import state_folder
+        from klein_doctor.probes.models import read_models
 
         read = self._comfyui.result()
         if isinstance(read, Fault):
             reason = Unknown("the search path could not be read")
             return _Models(reason, reason)
         comfyui = read.comfyui.value if isinstance(read.comfyui, Known) else None
-        store = DigestStore(state_folder(self._state_dir, self._outside.env))
-        hasher = hash_with_bar if self._deep else None
-        models = read_models(self._outside, comfyui, store, hasher)
+        models = read_models(self._outside, comfyui, self._store, deep=self._deep)
         return _Models(Known(models), self._workflows(comfyui, models))
+
+    def _store(self) -> DigestStore:
+        from klein_doctor.identity.digest import DigestStore
+        from klein_doctor.state import state_folder
+
+        return DigestStore(state_folder(self._state_dir, self._outside.env))
 
     def _workflows(self, comfyui: ComfyUI | None, models: Models) -> Fact[tuple[Workflow, ...]]:
         if comfyui is None:

@@ -12,7 +12,7 @@ from klein_doctor.identity.headers import parse
 from klein_doctor.identity.identity import Evidence, judge_file
 from klein_doctor.model import Private
 from klein_doctor.modelfiles import ModelFile, Models, PipelineFolder
-from klein_doctor.probes.models import names_of
+from klein_doctor.probes.model_reader import names_of
 from klein_doctor.recipe_assets import load_assets
 
 _PLACES = {

@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Union
 
@@ -111,6 +110,8 @@ def hash_files(
 
 
 def _hash_all(paths: list[Path], store: DigestStore, tick: Tick) -> dict[Path, Result]:
+    from concurrent.futures import ThreadPoolExecutor
+
     stop = threading.Event()
     with ThreadPoolExecutor(min(len(paths), _cores())) as pool:
         jobs = [(path, pool.submit(_guarded, path, store, tick, stop)) for path in paths]

@@ -16,10 +16,14 @@ from klein_doctor.installation import ComfyUI, ModelFolder
 from klein_doctor.model import Known, Private, Unknown
 from klein_doctor.modelfiles import ModelFile, Models
 from klein_doctor.privacy import Redactor
-from klein_doctor.probes.models import hash_with_bar, holds, read_models
+from klein_doctor.probes.models import holds, read_models
 from klein_doctor.probes.outside import Outside
 
 CATEGORIES = ("diffusion_models", "text_encoders", "vae", "checkpoints")
+
+
+def fresh() -> DigestStore:
+    return DigestStore(None)
 
 
 def machine(home: Path) -> Outside:
@@ -52,7 +56,7 @@ def comfyui(root: Path, *more: tuple[str, Path]) -> ComfyUI:
 
 def read(home: Path, *more: tuple[str, Path], **options: object) -> Models:
     found = comfyui(home / "ComfyUI", *more)
-    return read_models(machine(home), found, DigestStore(None), **options)  # type: ignore[arg-type]
+    return read_models(machine(home), found, fresh, **options)  # type: ignore[arg-type]
 
 
 def by_name(found: Models) -> dict[str, ModelFile]:
@@ -130,7 +134,7 @@ def test_deep_hashes_what_matters_and_finds_copies(home: Path) -> None:
     one = model_files.sparse(vae / "flux2-vae.safetensors", start, len(start) + length)
     two = model_files.sparse(vae / "copy.safetensors", start, len(start) + length)
     os.link(one, vae / "linked.safetensors")
-    found = read(home, hasher=hash_with_bar)
+    found = read(home, deep=True)
     assert all(file.digest == "mismatch" for file in found.files)
     assert found.duplicates is not None
     ((size, paths),) = found.duplicates
@@ -153,7 +157,7 @@ def test_the_hubs_cache_holds_a_folder_of_klein(home: Path) -> None:
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("e7b7dc27")
     put_pipeline(hub / "models--black-forest-labs--FLUX.2-klein-9B" / "snapshots" / "x")
-    (found,) = read_models(machine(home), None, DigestStore(None)).pipelines
+    (found,) = read_models(machine(home), None, fresh).pipelines
     assert (found.verdict, found.distilled) == ("wanted", True)
     (repository / "refs" / "main").write_text("../../../..")
-    assert len(read_models(machine(home), None, DigestStore(None)).pipelines) == 1
+    assert len(read_models(machine(home), None, fresh).pipelines) == 1

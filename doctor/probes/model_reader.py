@@ -1,0 +1,219 @@
+"""What each model file is and which of them matter to Klein: headers read, within a time limit."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from klein_doctor.identity.digest import DigestStore, hash_files
+from klein_doctor.identity.look import Looked, look
+from klein_doctor.identity.pipelines import judge_pipeline, read_pipeline
+from klein_doctor.modelfiles import Duplicate, ModelFile, Models, PipelineFolder
+from klein_doctor.probes.models import Place
+from klein_doctor.probes.outside import Outside
+from klein_doctor.recipe_assets import AssetRules, KnownFile, load_assets
+from klein_doctor.values import Private, printable
+
+# Where ComfyUI takes the parts of Klein from; elsewhere only what looks like one is looked into.
+_MAIN = ("diffusion_models", "text_encoders", "vae")
+_HINTS = ("klein", "flux2", "flux-2", "flux.2", "flux_2", "qwen_3", "qwen3")
+_OTHERS = 3
+_MOST_FILES, _MOST_UNREAD, _MOST_PIPELINES = 24, 12, 4
+_USED = ("wanted", "variant", "refused")
+
+
+class Reader:
+    """One reading of a machine's model files, within a time limit."""
+
+    def __init__(
+        self,
+        outside: Outside,
+        store: DigestStore,
+        limit_s: float,
+        unread: list[tuple[Path, str]],
+    ) -> None:
+        self._outside, self._store = outside, store
+        self._assets = load_assets()
+        self._end = time.monotonic() + limit_s
+        self._named = names_of(self._assets)
+        self._sizes = {row.bytes for row in self._assets.files if row.bytes}
+        self.unread = unread
+        self.left = 0
+
+    def looked(self, places: list[Place]) -> list[tuple[Place, Looked]]:
+        """What each file is; what matters most first, in case time runs out."""
+        found = []
+        for place in sorted(places, key=self._rank):
+            if place.category not in _MAIN and not self._likely(place):
+                continue
+            if time.monotonic() > self._end:
+                self.left += 1
+                continue
+            item = look(place.path, self._assets, self._store)
+            if item.problem:
+                self.unread.append((place.path, item.problem))
+            found.append((place, item))
+        order = {place: number for number, place in enumerate(places)}
+        return sorted(found, key=lambda pair: order[pair[0]])
+
+    def kept(self, found: list[tuple[Place, Looked]]) -> list[tuple[Place, Looked]]:
+        """Those that matter to Klein, and a few others of each kind of folder."""
+        others: dict[str, int] = {}
+        kept = []
+        for place, item in found:
+            family = self._assets.families.get(item.identity.family)
+            matters = self.row_of(place) is not None or (family and family.verdict in _USED)
+            if not matters and place.category in _MAIN:
+                others[place.category] = others.get(place.category, 0) + 1
+                matters = others[place.category] <= _OTHERS
+            if matters and not item.problem:
+                kept.append((place, item))
+        # Of a collector's many, those stay that decide something.
+        first = sorted(kept, key=self._weight)[:_MOST_FILES]
+        return [pair for pair in kept if pair in first]
+
+    def _weight(self, pair: tuple[Place, Looked]) -> int:
+        place, item = pair
+        if item.identity.verdict in ("wanted", "variant") and item.identity.role != "lora":
+            return 0
+        return 1 if self.row_of(place) is not None else 2
+
+    def row_of(self, place: Place) -> KnownFile | None:
+        """The published file that has this name, whatever its ending."""
+        return self._named.get(Path(place.name).stem.lower())
+
+    def fact(self, place: Place, item: Looked) -> ModelFile:
+        """As it stands in the facts."""
+        identity, row = item.identity, self.row_of(place)
+        redactor = self._outside.redactor
+        return ModelFile(
+            category=place.category,
+            path=redactor.path(str(place.path)),
+            name=redactor.path(printable(place.name, 300)),
+            size=item.size,
+            role=identity.role,
+            family=identity.family,
+            variant=identity.variant,
+            quantisation=identity.quantisation[:40],
+            verdict=identity.verdict,
+            structure=identity.structure,
+            digest=identity.digest,
+            license=identity.license,
+            layout=identity.layout,
+            known=identity.known,
+            damage=identity.damage,
+            conditioning=identity.conditioning,
+            complete=identity.complete,
+            says=identity.says,
+            named_for=self._assets.families[row.family].role if row else "",
+            named_variant=row.variant if row else "",
+            shadowed=place.shadowed,
+        )
+
+    def pipelines(self, folders: list[Path]) -> tuple[PipelineFolder, ...]:
+        """What these diffusers folders are."""
+        found = []
+        for folder in folders:
+            pipeline = read_pipeline(folder, self._assets, self._store)
+            identity = judge_pipeline(pipeline)
+            found.append(
+                PipelineFolder(
+                    path=self._outside.redactor.path(str(folder)),
+                    kind=printable(pipeline.kind, 80),
+                    distilled=pipeline.distilled,
+                    verdict=identity.verdict,
+                    digest=identity.digest,
+                    says=identity.says,
+                    missing=tuple(printable(name, 120) for name in pipeline.missing[:20]),
+                )
+            )
+        return tuple(found[:_MOST_PIPELINES])
+
+    def _rank(self, place: Place) -> tuple[bool, bool]:
+        return (not self._likely(place), place.category not in _MAIN)
+
+    def _likely(self, place: Place) -> bool:
+        """Whether the name or the size is that of a file that matters."""
+        text = place.name.lower()
+        if self.row_of(place) is not None or any(hint in text for hint in _HINTS):
+            return True
+        try:
+            return place.path.stat().st_size in self._sizes
+        except OSError:
+            return False
+
+    def models(self, places: list[Place], snapshots: list[Path], *, deep: bool) -> Models:
+        """The facts of these files and folders. deep: after computing their digests."""
+        kept = self.kept(self.looked(places))
+        duplicates = None
+        if deep:
+            _hash([place.path for place, _ in kept], self._store)
+            kept = self.kept(self.looked([place for place, _ in kept]))
+            duplicates = _duplicates(self._outside, kept)
+        return Models(
+            total=len(places),
+            left=self.left,
+            files=tuple(self.fact(place, item) for place, item in kept),
+            pipelines=self.pipelines(snapshots),
+            unread=_shown(self._outside, self.unread),
+            duplicates=duplicates,
+        )
+
+
+def _hash(paths: list[Path], store: DigestStore) -> None:
+    """Digests of these files, anew, with a progress bar; remembered where there is a folder."""
+    from klein_doctor.progress import progress
+
+    total = 0
+    for path in paths:
+        try:
+            total += path.stat().st_size
+        except OSError:
+            continue
+    with progress(f"hashing {len(paths)} files", total) as add:
+        hash_files(paths, store, lambda _, count: add(count), anew=True)
+    try:
+        store.save()
+    except OSError:
+        return  # what was computed still counts for this run
+
+
+def _shown(outside: Outside, unread: list[tuple[Path, str]]) -> tuple[tuple[Private, str], ...]:
+    return tuple(
+        (outside.redactor.path(printable(str(path), 400)), why)
+        for path, why in list(dict.fromkeys(unread))[:_MOST_UNREAD]
+    )
+
+
+def names_of(assets: AssetRules) -> dict[str, KnownFile]:
+    """The published files of the wanted families, by name without ending; the wanted one first."""
+    wanted = [
+        row
+        for row in assets.files
+        if assets.families[row.family].verdict in ("wanted", "variant")
+        and row.layout != "diffusers"
+    ]
+    found: dict[str, KnownFile] = {}
+    for row in sorted(wanted, key=lambda row: not row.wanted):
+        found.setdefault(Path(row.name).stem.lower(), row)
+    return found
+
+
+def _duplicates(outside: Outside, kept: list[tuple[Place, Looked]]) -> tuple[Duplicate, ...]:
+    """Files of one digest that are stored apart: other inodes, not links to one."""
+    groups: dict[str, dict[tuple[int, int], Looked]] = {}
+    for _, item in kept:
+        try:
+            status = item.path.stat()
+        except OSError:
+            continue
+        if item.sha256:
+            groups.setdefault(item.sha256, {})[(status.st_dev, status.st_ino)] = item
+    return tuple(
+        Duplicate(
+            next(iter(group.values())).size,
+            tuple(outside.redactor.path(str(item.path)) for item in group.values()),
+        )
+        for group in groups.values()
+        if len(group) > 1
+    )
