@@ -96,12 +96,12 @@ def _entries(folder: Path) -> Iterator[Entry]:
 
 def _search_path(folder: Path) -> list[Path] | None:
     """The model folders of a ComfyUI that exist, in its own order; None for other folders."""
-    if not any((place / "main.py").is_file() for place in (folder, folder / "ComfyUI")):
+    if not any(os.path.isfile(place / "main.py") for place in (folder, folder / "ComfyUI")):
         return None
     from klein_doctor.probes.comfyui_search import search_path
 
     found = search_path(folder)
-    return None if found is None else [path for path in found if path.is_dir()]
+    return None if found is None else [path for path in found if os.path.isdir(path)]
 
 
 def _name(item: _Found, assets: AssetRules, store: DigestStore) -> Looked:
@@ -123,7 +123,7 @@ def _hash(found: Iterable[_Found], store: DigestStore, note: Callable[[str], Non
             paths.extend(entry.path for entry in walk(item.path) if not entry.problem)
         elif not item.problem:
             paths.append(item.path)
-    total = sum(path.stat().st_size for path in paths if path.is_file())
+    total = sum(path.stat().st_size for path in paths if os.path.isfile(path))
     with progress(f"hashing {len(paths)} files", total) as add:
         hash_files(paths, store, lambda _, count: add(count), anew=True)
     try:

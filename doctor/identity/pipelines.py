@@ -29,6 +29,7 @@ _CONFIGS: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 _ROLES = {"text_encoder": "encoder", "transformer": "transformer", "vae": "vae"}
 _KLEIN = "Flux2KleinPipeline"
+_FINE = ("wanted", "variant")
 
 
 class Pipeline(NamedTuple):
@@ -99,8 +100,11 @@ def judge_pipeline(pipeline: Pipeline) -> Identity:
     family = next(iter(families), "")
     if wrong is not None:
         part, looked = wrong
-        says = f"a diffusers folder whose {part} is not right: {looked.identity.says}"
-        verdict = looked.identity.verdict
+        verdict, why = looked.identity.verdict, looked.identity.says
+        if verdict in _FINE:  # sound, but not what belongs there
+            verdict = "impostor"
+            why = f"{looked.path.name} is {why}"
+        says = f"a diffusers folder whose {part} is not right: {printable(why)}"
         license = looked.identity.license
         return base._replace(family=family, verdict=verdict, license=license, says=says)
     if pipeline.kind != _KLEIN or family != "flux2-klein-4b":
@@ -122,11 +126,16 @@ def judge_pipeline(pipeline: Pipeline) -> Identity:
 
 
 def wrong_part(pipeline: Pipeline) -> tuple[str, Looked] | None:
-    """The first weights that are damaged, or of another role than their folder's."""
+    """The first weights that are damaged, of another role or naming, or a part for the 2nd time."""
+    seen: set[str] = set()
     for part, looked in pipeline.files:
         identity = looked.identity
-        if identity.verdict not in ("wanted", "variant") or identity.role != _ROLES[part]:
+        if identity.verdict not in _FINE or identity.role != _ROLES[part] or identity.known in seen:
             return part, looked
+        if part == "transformer" and identity.layout != "diffusers":
+            return part, looked
+        if identity.variant.startswith("part "):
+            seen.add(identity.known)
     return None
 
 
