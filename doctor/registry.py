@@ -83,7 +83,13 @@ def catalogue() -> dict[str, Check]:
     modules = [info.name for info in pkgutil.iter_modules(checks.__path__)]
     for module in sorted(modules, key=_family_order):
         importlib.import_module(f"klein_doctor.checks.{module}")
-    return ordered(_declared)
+    # Whoever imported a check earlier, for itself, must not change the order of reports.
+    by_module = sorted(_declared.items(), key=lambda item: _family_order(_module(item[1])))
+    return ordered(dict(by_module))
+
+
+def _module(check: Check) -> str:
+    return check.judge.__module__.rpartition(".")[2]
 
 
 def ordered(declared: dict[str, Check]) -> dict[str, Check]:

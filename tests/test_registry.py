@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from command import clean_environment
 
 from klein_doctor import checks
 from klein_doctor.model import Facts, Harm, Outcome, Verdict
@@ -121,3 +124,17 @@ def test_a_name_is_taken_once() -> None:
 def test_the_nearest_name_is_offered() -> None:
     assert unknown_check("torch-lack-arch", catalogue()).endswith("did you mean torch-lacks-arch?")
     assert "explain lists them" in unknown_check("zzz", catalogue())
+
+
+@pytest.mark.parametrize("first", ["workflow", "comfyui_folders", "memory"])
+def test_the_order_does_not_hang_on_who_was_imported_first(first: str) -> None:
+    script = (
+        f"import klein_doctor.checks.{first}\n"
+        "from klein_doctor.registry import catalogue\n"
+        "print(*catalogue())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=clean_environment(), capture_output=True, text=True, timeout=30, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == list(catalogue())
