@@ -12,6 +12,7 @@ from klein_doctor.assets import (
     fetch,
     in_place,
     right,
+    told,
     usable,
 )
 from klein_doctor.model import Facts, Harm, Outcome, Repair, Unknown, Verdict
@@ -63,9 +64,9 @@ def _missing(facts: Facts, recipe: Recipe, role: Role) -> Judged:
 
 
 def _wrong(facts: Facts, recipe: Recipe, role: Role) -> Judged:
-    models = asked(facts, recipe)
-    if models is None or isinstance(models, Unknown):
-        return ()  # the check for the missing file says so
+    models = told(facts, recipe)
+    if models is None:
+        return ()
     others = [f for f in candidates(models, role.id) if not f.damage]
     found = right(models, role.id)
     if found:
@@ -207,8 +208,8 @@ def vae_wrong(facts: Facts, recipe: Recipe) -> Judged:
     "models/text_encoders, the VAE to models/vae; then press R in ComfyUI.",
 )
 def asset_misplaced(facts: Facts, recipe: Recipe) -> Judged:
-    models = asked(facts, recipe)
-    if models is None or isinstance(models, Unknown):
+    models = told(facts, recipe)
+    if models is None:
         return ()
     found = [_astray(models, role) for role in ROLES]
     outcomes = tuple(outcome for outcome in found if outcome is not None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from klein_doctor.assets import BY_ID, asked, fetch, right, rules, usable
+from klein_doctor.assets import BY_ID, fetch, right, rules, told, usable
 from klein_doctor.card import card
 from klein_doctor.model import Facts, Harm, Known, Outcome, Repair, Unknown, Verdict
 from klein_doctor.modelfiles import ModelFile, Models
@@ -25,8 +25,8 @@ Judged = Outcome | tuple[Outcome, ...] | tuple[()]
     by_hand="For Klein 4B (7680 wide) use Qwen3-4B (2560). Qwen3-8B (4096) belongs to Klein 9B.",
 )
 def pair_mismatch(facts: Facts, recipe: Recipe) -> Judged:
-    models = asked(facts, recipe)
-    if models is None or isinstance(models, Unknown):
+    models = told(facts, recipe)
+    if models is None:
         return ()
     transformers = _with_width(models, "transformer")
     encoders = _with_width(models, "encoder")
@@ -80,8 +80,8 @@ def _with_width(models: Models, role: str) -> list[ModelFile]:
     by_hand="For 4 steps use flux-2-klein-4b-fp8.safetensors; for the base use its own workflow.",
 )
 def base_for_distilled(facts: Facts, recipe: Recipe) -> Judged:
-    models = asked(facts, recipe)
-    if models is None or isinstance(models, Unknown):
+    models = told(facts, recipe)
+    if models is None:
         return ()
     found = right(models, "transformer")
     bases = [f for f in found if f.variant == "base"]
@@ -123,8 +123,8 @@ def _base(facts: Facts, file: ModelFile, verdict: Verdict, title: str) -> Outcom
     by_hand="Use the 4B files, or make sure that your use is covered by the other license.",
 )
 def license_non_commercial(facts: Facts, recipe: Recipe) -> Judged:
-    models = asked(facts, recipe)
-    if models is None or isinstance(models, Unknown):
+    models = told(facts, recipe)
+    if models is None:
         return ()
     found = [f for f in models.files if f.role == "transformer" and f.verdict == "refused"]
     if not found or right(models, "transformer"):
@@ -152,8 +152,8 @@ def license_non_commercial(facts: Facts, recipe: Recipe) -> Judged:
     by_hand="Use the FP8 file, or install ComfyUI-GGUF for GGUF files.",
 )
 def quantisation_unsupported(facts: Facts, recipe: Recipe) -> Judged:
-    models = asked(facts, recipe)
-    if models is None or isinstance(models, Unknown):
+    models = told(facts, recipe)
+    if models is None:
         return ()
     outcomes = []
     for role in ("transformer", "encoder"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from klein_doctor.assets import BY_ID, asked, fetch, right, rules, usable
+from klein_doctor.assets import BY_ID, asked, fetch, right, rules, told, usable
 from klein_doctor.model import Facts, Harm, Outcome, Repair, Unknown, Verdict
 from klein_doctor.modelfiles import Duplicate, ModelFile, Models
 from klein_doctor.outcomes import gib, passed, unknown
@@ -71,8 +71,8 @@ def _broken(facts: Facts, models: Models, file: ModelFile) -> Outcome:
     "file's page on the Hub shows.",
 )
 def asset_unverified(facts: Facts, recipe: Recipe) -> Judged:
-    models = asked(facts, recipe)
-    if models is None or isinstance(models, Unknown):
+    models = told(facts, recipe)
+    if models is None:
         return ()
     used = [f for f in models.files if usable(f) and not f.shadowed]
     strange = [f for f in used if f.digest == "mismatch"]
@@ -118,8 +118,8 @@ def _strange(file: ModelFile) -> Outcome:
     by_hand="Use the published .safetensors file; do not load the pickle.",
 )
 def pickle_weights(facts: Facts, recipe: Recipe) -> Judged:
-    models = asked(facts, recipe)
-    if models is None or isinstance(models, Unknown):
+    models = told(facts, recipe)
+    if models is None:
         return ()
     found = [
         f
@@ -154,8 +154,8 @@ def _picked(models: Models, file: ModelFile) -> bool:
     by_hand="Delete one copy and put a link in its place (ln; on Windows mklink /H).",
 )
 def asset_duplicate(facts: Facts, recipe: Recipe) -> Judged:
-    models = asked(facts, recipe)
-    if models is None or isinstance(models, Unknown) or models.duplicates is None:
+    models = told(facts, recipe)
+    if models is None or models.duplicates is None:
         return ()
     return tuple(_twice(each) for each in models.duplicates) or passed(
         "No file of Klein is stored twice"

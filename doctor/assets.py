@@ -51,6 +51,12 @@ def asked(facts: Facts, recipe: Recipe) -> Models | Unknown | None:
     return facts.models.value if isinstance(facts.models, Known) else facts.models
 
 
+def told(facts: Facts, recipe: Recipe) -> Models | None:
+    """As asked, None also where they are unknown: the checks for missing files say that."""
+    models = asked(facts, recipe)
+    return models if isinstance(models, Models) else None
+
+
 def usable(file: ModelFile) -> bool:
     """Whether ComfyUI can run Klein with this file, wherever it lies."""
     if file.role not in BY_ID or file.damage or not file.complete:
@@ -104,8 +110,8 @@ def files_line(facts: Facts, recipe: Recipe) -> str:
         whole = "complete" if folders[0].verdict in ("wanted", "variant") else "not complete"
         proof = "digests verified" if folders[0].digest == "verified" else "not hashed"
         return f"diffusers folder, {whole} ({proof})"
-    models = asked(facts, recipe)
-    if not isinstance(models, Models):
+    models = told(facts, recipe)
+    if models is None:
         return ""
     found = {role.id: right(models, role.id) for role in ROLES}
     there = [f"{name} {files[0].quantisation}" for name, files in found.items() if files]

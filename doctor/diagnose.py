@@ -46,7 +46,7 @@ def diagnose(request: Request, meanwhile: Callable[[], None] = lambda: None) -> 
     )
     aim = target.resolve(outside, wish)
     recipe = recipes.load()
-    running.aim(aim, frozenset(recipe.watched()))
+    running.aim(aim, frozenset(recipe.stack.watched))
     # While the probes wait for the driver and the disk, get ready for what comes after them.
     catalogue()
     meanwhile()

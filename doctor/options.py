@@ -118,7 +118,9 @@ def parser() -> argparse.ArgumentParser:
     )
     depth = top.add_argument_group("how deep it looks")
     depth.add_argument(
-        "--deep", action="store_true", help="hash every model file anew (minutes, not seconds)"
+        "--deep",
+        action="store_true",
+        help="hash every model file anew and remember the digests (minutes)",
     )
     depth.add_argument(
         "--state-dir",

@@ -207,10 +207,6 @@ class Recipe(NamedTuple):
         """The partners of a torch version (without its local tag); None if it is not listed."""
         return next((row for row in self.trios if row.torch == torch), None)
 
-    def watched(self) -> tuple[str, ...]:
-        """The packages whose versions matter, by normalised name."""
-        return self.stack.watched
-
     def newest_torch(self) -> str:
         """The newest torch in the tables."""
         return max((row.torch for row in self.trios), key=Version)

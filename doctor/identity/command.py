@@ -9,13 +9,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 from klein_doctor.exits import Exit, UsageError
-from klein_doctor.identity.digest import DigestStore, hash_files
+from klein_doctor.identity.digest import DigestStore, hash_with_bar
 from klein_doctor.identity.look import Looked, look, unread
-from klein_doctor.identity.pipelines import INDEX, is_pipeline, judge_pipeline, read_pipeline
-from klein_doctor.identity.walk import EXTENSIONS, Entry, reason, walk
+from klein_doctor.identity.pipelines import judge_pipeline, read_pipeline
+from klein_doctor.identity.walk import (
+    EXTENSIONS,
+    PIPELINE_INDEX,
+    Entry,
+    is_pipeline,
+    reason,
+    walk,
+)
 from klein_doctor.output import Output
 from klein_doctor.recipe_assets import AssetRules, load_assets
-from klein_doctor.report.identity import json_text, render_lines
+from klein_doctor.report.identity import render_json, render_lines
 from klein_doctor.state import state_folder
 
 _FINE = ("wanted", "variant")
@@ -41,18 +48,14 @@ def identify(options: argparse.Namespace, output: Output, note: Callable[[str], 
     store = DigestStore(state_folder(options.state_dir, os.environ))
     assets = load_assets()
     if options.deep:
-        _hash(found, store, note)
+        error = hash_with_bar(_hashed(found), store)
+        if error is not None:
+            note(f"the digests could not be remembered: {error.strerror or error}")
     looked = [_name(item, assets, store) for item in found]
-    if options.format == "json":
-        output.send(lambda stream: _write(stream.write, json_text(looked)))
-    else:
-        output.send(lambda stream: render_lines(looked, stream))
+    render = render_json if options.format == "json" else render_lines
+    output.send(lambda stream: render(looked, stream))
     fine = all(item.identity.verdict in _FINE for item in looked)
     return Exit.OK if looked and fine else Exit.PROBLEMS
-
-
-def _write(write: Callable[[str], int], text: str) -> None:
-    write(text)
 
 
 def _expand(path: Path) -> Iterator[_Found]:
@@ -84,11 +87,11 @@ def _entries(folder: Path) -> Iterator[Entry]:
     """The files below a folder; of a ComfyUI, those on its search path, each once."""
     folders = _search_path(folder)
     if folders is None:
-        yield from walk(folder, INDEX)
+        yield from walk(folder, PIPELINE_INDEX)
         return
     seen: set[str] = set()
     for place in folders:
-        for entry in walk(place, INDEX):
+        for entry in walk(place, PIPELINE_INDEX):
             if str(entry.path) not in seen:
                 seen.add(str(entry.path))
                 yield entry
@@ -113,20 +116,10 @@ def _name(item: _Found, assets: AssetRules, store: DigestStore) -> Looked:
     return look(item.path, assets, store)
 
 
-def _hash(found: Iterable[_Found], store: DigestStore, note: Callable[[str], None]) -> None:
-    """Hash every file anew and remember it."""
-    from klein_doctor.progress import progress
-
-    paths: list[Path] = []
+def _hashed(found: Iterable[_Found]) -> Iterator[Path]:
+    """The files to hash, those of a diffusers folder among them."""
     for item in found:
         if item.whole:
-            paths.extend(entry.path for entry in walk(item.path) if not entry.problem)
+            yield from (entry.path for entry in walk(item.path) if not entry.problem)
         elif not item.problem:
-            paths.append(item.path)
-    total = sum(path.stat().st_size for path in paths if os.path.isfile(path))
-    with progress(f"hashing {len(paths)} files", total) as add:
-        hash_files(paths, store, lambda _, count: add(count), anew=True)
-    try:
-        store.save()
-    except OSError as error:
-        note(f"the digests could not be remembered: {error.strerror or error}")
+            yield item.path

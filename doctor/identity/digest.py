@@ -109,6 +109,27 @@ def hash_files(
     return found
 
 
+def hash_with_bar(paths: Iterable[Path], store: DigestStore) -> OSError | None:
+    """Hash files anew under a progress bar and remember the digests; why that failed, if it did."""
+    from klein_doctor.progress import progress
+
+    listed = list(paths)
+    with progress(f"hashing {len(listed)} files", sum(map(_size, listed))) as add:
+        hash_files(listed, store, lambda _, count: add(count), anew=True)
+    try:
+        store.save()
+    except OSError as error:
+        return error
+    return None
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0  # it is named where it is read
+
+
 def _hash_all(paths: list[Path], store: DigestStore, tick: Tick) -> dict[Path, Result]:
     from concurrent.futures import ThreadPoolExecutor
 

@@ -14,10 +14,10 @@ from klein_doctor.identity.digest import DigestStore
 from klein_doctor.identity.headers import read_small
 from klein_doctor.identity.identity import UNREADABLE, Identity
 from klein_doctor.identity.look import Looked, look, unread
+from klein_doctor.identity.walk import PIPELINE_INDEX
 from klein_doctor.recipe_assets import AssetRules
 from klein_doctor.values import printable
 
-INDEX = "model_index.json"
 _LONGEST = 8 << 20
 # Part: files it needs beside its weights, any one of each group.
 _CONFIGS: dict[str, tuple[tuple[str, ...], ...]] = {
@@ -47,16 +47,11 @@ class Pipeline(NamedTuple):
     fault: str = ""
 
 
-def is_pipeline(folder: Path) -> bool:
-    """Whether a folder is a diffusers checkout, whole or not."""
-    return os.path.lexists(folder / INDEX)
-
-
 def read_pipeline(folder: Path, assets: AssetRules, store: DigestStore) -> Pipeline:
     """Read a checkout's index and look at every file it promises."""
-    index = _json(folder / INDEX)
+    index = _json(folder / PIPELINE_INDEX)
     if not isinstance(index, dict):
-        return Pipeline(folder, "", None, (), (), f"{INDEX} cannot be read as JSON")
+        return Pipeline(folder, "", None, (), (), f"{PIPELINE_INDEX} cannot be read as JSON")
     parts = [
         name
         for name, value in index.items()

@@ -11,6 +11,8 @@ from typing import NamedTuple
 EXTENSIONS = (
     ".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl", ".gguf",
 )  # fmt: skip
+# What makes a folder a diffusers checkout, whole or not.
+PIPELINE_INDEX = "model_index.json"
 _MOST_FOLDERS = 20_000
 _DEEPEST = 32
 
@@ -85,6 +87,11 @@ def _problem(entry: os.DirEntry[str]) -> str:
         return "it is a link to nothing" if broken else "it is not a regular file"
     except OSError as error:
         return reason(error)
+
+
+def is_pipeline(folder: Path) -> bool:
+    """Whether a folder is a diffusers checkout, whole or not."""
+    return os.path.lexists(folder / PIPELINE_INDEX)
 
 
 def reason(error: OSError) -> str:

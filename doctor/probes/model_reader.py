@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from klein_doctor.identity.digest import DigestStore, hash_files
+from klein_doctor.identity.digest import DigestStore, hash_with_bar
 from klein_doctor.identity.look import Looked, look
 from klein_doctor.identity.pipelines import judge_pipeline, read_pipeline
 from klein_doctor.modelfiles import Duplicate, ModelFile, Models, PipelineFolder
@@ -43,9 +43,9 @@ class Reader:
     def looked(self, places: list[Place]) -> list[tuple[Place, Looked]]:
         """What each file is; what matters most first, in case time runs out."""
         found = []
-        for place in sorted(places, key=self._rank):
-            if place.category not in _MAIN and not self._likely(place):
-                continue
+        likely = {place: self._likely(place) for place in places}
+        wanted = [place for place in places if place.category in _MAIN or likely[place]]
+        for place in sorted(wanted, key=lambda p: (not likely[p], p.category not in _MAIN)):
             if time.monotonic() > self._end:
                 self.left += 1
                 continue
@@ -69,8 +69,8 @@ class Reader:
             if matters and not item.problem:
                 kept.append((place, item))
         # Of a collector's many, those stay that decide something.
-        first = sorted(kept, key=self._weight)[:_MOST_FILES]
-        return [pair for pair in kept if pair in first]
+        numbers = sorted(range(len(kept)), key=lambda number: self._weight(kept[number]))
+        return [kept[number] for number in sorted(numbers[:_MOST_FILES])]
 
     def _weight(self, pair: tuple[Place, Looked]) -> int:
         place, item = pair
@@ -86,28 +86,17 @@ class Reader:
         """As it stands in the facts."""
         identity, row = item.identity, self.row_of(place)
         redactor = self._outside.redactor
+        words = identity._asdict()
+        del words["belongs_in"]
         return ModelFile(
             category=place.category,
             path=redactor.path(str(place.path)),
             name=redactor.path(printable(place.name, 300)),
             size=item.size,
-            role=identity.role,
-            family=identity.family,
-            variant=identity.variant,
-            quantisation=identity.quantisation[:40],
-            verdict=identity.verdict,
-            structure=identity.structure,
-            digest=identity.digest,
-            license=identity.license,
-            layout=identity.layout,
-            known=identity.known,
-            damage=identity.damage,
-            conditioning=identity.conditioning,
-            complete=identity.complete,
-            says=identity.says,
             named_for=self._assets.families[row.family].role if row else "",
             named_variant=row.variant if row else "",
             shadowed=place.shadowed,
+            **words,
         )
 
     def pipelines(self, folders: list[Path]) -> tuple[PipelineFolder, ...]:
@@ -129,9 +118,6 @@ class Reader:
             )
         return tuple(found[:_MOST_PIPELINES])
 
-    def _rank(self, place: Place) -> tuple[bool, bool]:
-        return (not self._likely(place), place.category not in _MAIN)
-
     def _likely(self, place: Place) -> bool:
         """Whether the name or the size is that of a file that matters."""
         text = place.name.lower()
@@ -147,7 +133,7 @@ class Reader:
         kept = self.kept(self.looked(places))
         duplicates = None
         if deep:
-            _hash([place.path for place, _ in kept], self._store)
+            hash_with_bar([place.path for place, _ in kept], self._store)
             kept = self.kept(self.looked([place for place, _ in kept]))
             duplicates = _duplicates(self._outside, kept)
         return Models(
@@ -158,24 +144,6 @@ class Reader:
             unread=_shown(self._outside, self.unread),
             duplicates=duplicates,
         )
-
-
-def _hash(paths: list[Path], store: DigestStore) -> None:
-    """Digests of these files, anew, with a progress bar; remembered where there is a folder."""
-    from klein_doctor.progress import progress
-
-    total = 0
-    for path in paths:
-        try:
-            total += path.stat().st_size
-        except OSError:
-            continue
-    with progress(f"hashing {len(paths)} files", total) as add:
-        hash_files(paths, store, lambda _, count: add(count), anew=True)
-    try:
-        store.save()
-    except OSError:
-        return  # what was computed still counts for this run
 
 
 def _shown(outside: Outside, unread: list[tuple[Path, str]]) -> tuple[tuple[Private, str], ...]:

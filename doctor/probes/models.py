@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from klein_doctor.identity.walk import EXTENSIONS, walk
+from klein_doctor.identity.walk import EXTENSIONS, is_pipeline, walk
 from klein_doctor.installation import ComfyUI
 from klein_doctor.modelfiles import Models
 from klein_doctor.probes.disks import default_folders
@@ -17,7 +17,6 @@ from klein_doctor.values import Known
 if TYPE_CHECKING:
     from klein_doctor.identity.digest import DigestStore
 
-_INDEX = "model_index.json"
 TIME_S = 3.0
 
 
@@ -95,7 +94,7 @@ def _snapshots(outside: Outside) -> Iterator[Path]:
         for name in names(hub):
             if name.startswith("models--") and "klein" in name.lower() and "4b" in name.lower():
                 folder = _current(hub / name)
-                if folder is not None and os.path.lexists(folder / _INDEX):
+                if folder is not None and is_pipeline(folder):
                     yield folder
 
 

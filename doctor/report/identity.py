@@ -21,13 +21,13 @@ _WIDTH = 80
 _INDENT = " " * 10
 
 
-def json_text(looked: Sequence[Looked]) -> str:
+def render_json(looked: Sequence[Looked], stream: TextIO) -> None:
     """The JSON document, in ASCII so that any stream can carry it; real paths."""
     files = []
     for item in looked:
         values = item.identity._asdict()
         files.append({"path": str(item.path), **{name: values[name] for name in _FIELDS}})
-    return json.dumps({"schema": SCHEMA, "files": files}, indent=1) + "\n"
+    stream.write(json.dumps({"schema": SCHEMA, "files": files}, indent=1) + "\n")
 
 
 def render_lines(looked: Sequence[Looked], stream: TextIO) -> None:
