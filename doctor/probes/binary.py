@@ -25,12 +25,16 @@ class BinaryError(ValueError):
 
 
 class Section(NamedTuple):
-    """A named part of a library: where it begins in the file and how long it is, in bytes."""
+    """A named part of a library: where it begins in the file and how long it is, in bytes.
+
+    ``address`` is where the loader puts it; in a PE file, counted from where the library begins.
+    """
 
     name: str
     offset: int
     size: int
     link: int = 0
+    address: int = 0
 
 
 class Needs(NamedTuple):
@@ -111,12 +115,13 @@ def _elf_sections(stream: BinaryIO, start: bytes) -> list[Section]:
         raise BinaryError("cut short")
     raw = []
     for number in range(count):
-        name, _, _, _, at, length, link = struct.unpack_from("<IIQQQQI", table, number * size)
-        raw.append((name, at, length, link))
+        row = struct.unpack_from("<IIQQQQI", table, number * size)
+        name, _, _, address, at, length, link = row
+        raw.append((name, at, length, link, address))
     if names_at >= len(raw):
         raise BinaryError("no section names")
     text = _at(stream, raw[names_at][1], min(raw[names_at][2], 1 << 20))
-    return [Section(_string(text, name), at, length, link) for name, at, length, link in raw]
+    return [Section(_string(text, name), *rest) for name, *rest in raw]
 
 
 def _pe_sections(stream: BinaryIO, start: bytes) -> list[Section]:
@@ -130,8 +135,9 @@ def _pe_sections(stream: BinaryIO, start: bytes) -> list[Section]:
     table = _at(stream, offset + 24 + optional, 40 * count)
     found = []
     for number in range(count):
-        name, _, _, size, at = struct.unpack_from("<8sIIII", table, number * 40)
-        found.append(Section(name.rstrip(b"\0").decode("ascii", "replace"), at, size))
+        raw, _, address, size, at = struct.unpack_from("<8sIIII", table, number * 40)
+        name = raw.rstrip(b"\0").decode("ascii", "replace")
+        found.append(Section(name, at, size, address=address))
     return found
 
 

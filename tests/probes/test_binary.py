@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from libraries import elf, pe
 from standin import compiler
 
 from klein_doctor.probes import binary
@@ -20,36 +21,6 @@ PIECE = 1 << 20
 needs_elf = pytest.mark.skipif(
     not compiler() or sys.platform != "linux", reason="no C compiler (cc, gcc or clang) for ELF"
 )
-
-
-def elf(rows: list[tuple[str, bytes]], names_at: int | None = None) -> bytes:
-    """A 64-bit ELF file with the given sections, its names last."""
-    names = b"\0" + b"".join(name.encode() + b"\0" for name, _ in rows) + b".shstrtab\0"
-    body, table = b"", b""
-    for name, content in [*rows, (".shstrtab", names)]:
-        place = names.index(name.encode() + b"\0")
-        table += struct.pack(
-            "<IIQQQQIIQQ", place, 1, 0, 0, 64 + len(body), len(content), 0, 0, 1, 0
-        )
-        body += content
-    last = len(rows) if names_at is None else names_at
-    start = b"\x7fELF\2\1\1".ljust(16, b"\0")
-    start += struct.pack("<HHIQQQIHHH", 3, 62, 1, 0, 0, 64 + len(body), 0, 64, 0, 0)
-    return start + struct.pack("<HHH", 64, len(rows) + 1, last) + body + table
-
-
-def pe(rows: list[tuple[bytes, bytes]]) -> bytes:
-    """A PE file with an optional header and the given sections."""
-    optional = bytes(240)
-    head = b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", 0x40)
-    head += b"PE\0\0" + struct.pack("<HHIIIHH", 0x8664, len(rows), 0, 0, 0, len(optional), 0x2022)
-    head += optional
-    body, table, first = b"", b"", len(head) + 40 * len(rows)
-    for name, content in rows:
-        table += struct.pack("<8sIIII", name, len(content), 0, len(content), first + len(body))
-        table += bytes(16)
-        body += content
-    return head + table + body
 
 
 def dynamic(entries: list[tuple[int, int]], strings: bytes) -> bytes:
@@ -67,6 +38,14 @@ def test_sections_are_found_by_name() -> None:
     assert content(elf([(".text", b"abc"), (".rodata", b"\0sm_90\0")]), ".rodata") == b"\0sm_90\0"
     assert content(pe([(b".text", b"abc"), (b".rdata", b"\0sm_90\0")]), ".rdata") == b"\0sm_90\0"
     assert [s.name for s in binary.sections(io.BytesIO(pe([(b"12345678", b"x")])))] == ["12345678"]
+
+
+def test_sections_know_where_the_loader_puts_them() -> None:
+    raw = pe([(b".text", b"abc"), (b".rdata", b"x")])
+    assert [s.address for s in binary.sections(io.BytesIO(raw))] == [0x1000, 0x2000]
+    raw = elf([(".text", b"abc"), (".rodata", b"x")])
+    found = {s.name: (s.offset, s.address) for s in binary.sections(io.BytesIO(raw))}
+    assert found[".text"] == (64, 0x400040) and found[".rodata"] == (67, 0x400043)
 
 
 @needs_elf
