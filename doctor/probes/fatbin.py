@@ -2,9 +2,9 @@
 
 nvcc puts GPU code into a section of its own, as regions; a region holds one entry for each
 architecture: machine code (SASS), or PTX, which the driver translates for newer cards. The headers
-are plain even where the code is compressed. NVIDIA documents the section and wrapper in
-fatbinary_section.h of the CUDA toolkit but not the headers: that layout was read off libraries
-built by CUDA 11.8 to 13.2, and its answers are those of NVIDIA's cuobjdump.
+are plain even where the code is compressed. NVIDIA describes the sections in fatbinary_section.h of
+the CUDA toolkit, but not the headers: their layout was read off libraries built by CUDA 11.8 to
+13.2, and what is read agrees with NVIDIA's cuobjdump (which leaves __nv_relfatbin out).
 """
 
 from __future__ import annotations
@@ -24,8 +24,12 @@ _SECTIONS = frozenset({".nv_fatbin", "__nv_relfatbin", ".nv_fatb", "__nv_rel"})
 _MAGIC = b"\x50\xed\x55\xba"
 _VERSION = 1
 _REGION = struct.Struct("<4sHHQ")  # magic, version, bytes of this header, bytes of all entries
-_ENTRY = struct.Struct("<HHIQ12xI")  # kind, version, bytes of this header, of the code; number
+_ENTRY = struct.Struct("<HHIQ12xI8xQ")  # kind, version, size of header, of code; number, flags
 _KINDS = {1: "compute", 2: "sm"}
+# Read off what nvcc 13.0 makes for sm_90 and sm_90a, sm_100, sm_100a and sm_100f, and so on, each
+# compressed and not; "a" is what cuobjdump prints of older libraries too (it leaves out the "f" of
+# machine code).
+_SUFFIXES = ((1 << 20, "a"), (1 << 21, "f"))
 
 # torch 2.15 has 476 regions and 3,000 entries; regions follow each other within 8 bytes.
 _MOST_SECTIONS = 16
@@ -38,7 +42,10 @@ Item = TypeVar("Item")
 
 
 class GpuCode(NamedTuple):
-    """The code of a library: ``sm_120`` runs as it is, ``compute_90`` is translated first."""
+    """The code of a library: ``sm_120`` runs as it is, ``compute_90`` is translated first.
+
+    ``sm_90a`` is for cards of exactly that number, ``sm_120f`` for those of its family.
+    """
 
     sass: tuple[str, ...]
     ptx: tuple[str, ...]
@@ -65,7 +72,7 @@ def read_code(path: Path) -> GpuCode:
         )
         found = sorted(set(_at_most(_MOST_ENTRIES, entries)))
     sass, ptx = (
-        tuple(f"{name}_{number}" for kind, number in found if _KINDS.get(kind) == name)
+        tuple(f"{name}_{number}{suffix}" for number, suffix, kind in found if kind == name)
         for name in ("sm", "compute")
     )
     return GpuCode(sass, ptx)
@@ -96,21 +103,22 @@ def _regions(library: Mapped, section: Section) -> Iterator[tuple[int, int]]:
         yield start + header, place
 
 
-def _entries(library: Mapped, place: int, end: int) -> Iterator[tuple[int, int]]:
-    """Kind and number of each entry of a region: (2, 120) is machine code for sm_120."""
+def _entries(library: Mapped, place: int, end: int) -> Iterator[tuple[int, str, str]]:
+    """Number, suffix and kind of each entry of a region: (120, "f", "sm"); other kinds are ""."""
     data, size = library.data, _ENTRY.size
     while place < end:
         if place + size > end:
             raise BinaryError("its GPU code is cut short")
-        kind, _, header, code, number = _ENTRY.unpack_from(data, place)
+        what, _, header, code, number, flags = _ENTRY.unpack_from(data, place)
         if header < size:
             raise BinaryError("a header of its GPU code is too small")
         place += header + code
         if place > end:
             raise BinaryError("its GPU code is cut short")
-        if kind in _KINDS and number not in _NUMBERS:
+        kind = _KINDS.get(what, "")
+        if kind and number not in _NUMBERS:
             raise BinaryError(f"its GPU code is for {number}, a number no architecture has")
-        yield kind, number
+        yield number, next((letter for bit, letter in _SUFFIXES if flags & bit), ""), kind
 
 
 def _at_most(most: int, items: Iterator[Item] | list[Item]) -> Iterator[Item]:

@@ -48,6 +48,22 @@ def test_code_from_before_a_second_linking_counts(tmp_path: Path) -> None:
     assert code_of(raw, tmp_path) == expected
 
 
+def test_code_for_one_card_or_one_family_says_so(tmp_path: Path) -> None:
+    """The flags are those that nvcc 13.0 writes; 0x2000 and 0x8000 stand for compression."""
+    raw = region(
+        entry(SASS, 90, flags=0x102011),
+        entry(SASS, 90, flags=0x2011),
+        entry(SASS, 100, flags=0x1100011, header=112),
+        entry(SASS, 120, flags=0x1200011, header=112),
+        entry(PTX, 120, flags=0x208011, header=80),
+        entry(PTX, 100, flags=0x8011, header=80),
+        entry(PTX, 90, flags=0x100041, header=80),
+    )
+    assert code_of(in_elf(raw), tmp_path) == GpuCode(
+        ("sm_90", "sm_90a", "sm_100a", "sm_120f"), ("compute_90a", "compute_100", "compute_120f")
+    )
+
+
 def test_a_library_without_gpu_code_has_none(tmp_path: Path) -> None:
     assert code_of(elf([(".text", b"x")]), tmp_path) == NONE
     assert code_of(pe([(b".hip_fat", b"for other cards")]), tmp_path) == NONE
