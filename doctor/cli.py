@@ -49,6 +49,15 @@ def _run(arguments: list[str]) -> Exit:
         output = Output(options.output)
         with _reader_may_leave():
             return identify(options, output, _note)
+    if options.command == "triage":
+        from klein_doctor.triage.command import triage
+
+        try:
+            output = Output(options.output)
+            with _reader_may_leave():
+                return triage(options, output, _note)
+        except UsageError as error:
+            raise UsageError(with_variable(str(error), options)) from error
     try:
         output = Output(options.output)
         report = _report(options, lambda: output.prepare(options.format))

@@ -144,6 +144,20 @@ def parser() -> argparse.ArgumentParser:
         "ComfyUI, a diffusers folder. Exit code 0 where all of them are of use to Klein 4B.",
     )
     identify.add_argument("paths", metavar="PATH", nargs="+")
+    triage = commands.add_parser(
+        "triage",
+        allow_abbrev=False,
+        help="explain a pasted log, a symptom in words, or a picture",
+        description="Says which check explains a log, a traceback, a description or a picture of "
+        "ComfyUI. Without an argument it reads the newest log of this machine's ComfyUI. Exit "
+        "code 0 where something is known, 1 where nothing is.",
+    )
+    triage.add_argument(
+        "what",
+        metavar="FILE|-|WORDS",
+        nargs="*",
+        help="a file; - for standard input; or what is wrong, in words",
+    )
     return top
 
 

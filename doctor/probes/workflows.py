@@ -104,6 +104,15 @@ def read_workflows(
     return tuple(found)
 
 
+def workflow_of(outside: Outside, text: str) -> Workflow | None:
+    """A workflow from its text alone, its files taken as found; None where it uses no FLUX.2."""
+    read = _read(text) if len(text) <= _LONGEST else None
+    if read is None or not _uses_flux2(read[1]):
+        return None
+    files = _loaded(outside, read[1], (), lambda category, name: True)
+    return _workflow(Private.plain(""), read[0], read[1], files)
+
+
 def _workflow(
     path: Private, form: str, nodes: list[_Node], files: tuple[WorkflowFile, ...]
 ) -> Workflow:

@@ -1,0 +1,250 @@
+"""``klein-doctor triage [FILE|-]``: what a log, a description or a picture speaks for."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+
+from klein_doctor.exits import Exit, UsageError
+from klein_doctor.output import Output
+from klein_doctor.probes.outside import Outside
+from klein_doctor.recipe_messages import load_known
+from klein_doctor.report.triage import render_json, render_text
+from klein_doctor.target import Aim, Wish, resolve
+from klein_doctor.triage.picture import is_picture, workflows_in
+from klein_doctor.triage.rank import guesses
+from klein_doctor.triage.shown import shown
+from klein_doctor.triage.text import Excerpt, excerpt_of
+from klein_doctor.triage.values import Guess, Match
+
+if TYPE_CHECKING:
+    from klein_doctor.model import Report
+
+_CHUNK = 1 << 20
+_LARGEST_PICTURE = 128 << 20
+_TIED = 20.0  # what the facts of the machine may turn round
+_FAILS, _WARNS, _FINE = 25.0, 12.0, -8.0
+
+
+class _Given(NamedTuple):
+    """What is to be explained. ours: it is certainly a log of this machine."""
+
+    chunks: Iterator[bytes]
+    ours: bool
+
+
+def triage(options: argparse.Namespace, output: Output, note: Callable[[str], None]) -> Exit:
+    """Explain what was given, write the answer, and return the exit code.
+
+    Raises:
+        UsageError: nothing to read, or a format that triage does not write.
+    """
+    if options.format not in ("text", "json"):
+        raise UsageError(f"--format {options.format}: triage writes text or json")
+    outside = Outside.real()
+    given = _given(options, outside, note)
+    first = next(given.chunks, b"")
+    if is_picture(first):
+        matches = _of_picture(outside, first, given.chunks, note)
+    else:
+        matches = _of_text(options, outside, given, first)
+    form = "real" if options.unredacted else "public"
+    render = render_json if options.format == "json" else render_text
+    output.send(lambda stream: render(matches, stream, form))
+    return Exit.OK if matches else Exit.PROBLEMS
+
+
+# --- what is read ----------------------------------------------------------------------------
+
+
+def _given(options: argparse.Namespace, outside: Outside, note: Callable[[str], None]) -> _Given:
+    words = options.what
+    if words == ["-"]:
+        if sys.stdin is None:
+            raise UsageError("standard input is closed")
+        return _Given(_chunks(sys.stdin.buffer), False)
+    if not words:
+        return _own_log(options, outside, note)
+    path = Path(words[0])
+    if len(words) == 1 and _exists(path):
+        if not path.is_file() and path.is_dir():
+            raise UsageError(f"{words[0]}: it is a folder; triage reads one file")
+        return _Given(_opened(path), False)
+    if len(words) == 1 and (path.suffix or len(path.parts) > 1):
+        raise UsageError(f"{words[0]}: there is no such file")
+    return _Given(iter([" ".join(words).encode("utf-8", "replace")]), False)
+
+
+def _own_log(options: argparse.Namespace, outside: Outside, note: Callable[[str], None]) -> _Given:
+    from klein_doctor.triage.logs import newest_log
+
+    log = newest_log(outside, resolve(outside, _wish(options)))
+    if log is None:
+        raise UsageError(
+            "no log of ComfyUI was found; name a file, or - for standard input, or say in words "
+            "what is wrong"
+        )
+    note(f"reading {log.said}")
+    if log.path is not None:
+        return _Given(_opened(log.path), True)
+    return _Given(iter([log.data or b""]), True)
+
+
+def _wish(options: argparse.Namespace) -> Wish:
+    return Wish(options.python, options.comfyui, options.gpu, options.assume, options.route)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _opened(path: Path) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as stream:
+            yield from _chunks(stream)
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror or error}") from error
+
+
+def _chunks(stream: BinaryIO) -> Iterator[bytes]:
+    while chunk := stream.read(_CHUNK):
+        yield chunk
+
+
+# --- text ------------------------------------------------------------------------------------
+
+
+def _of_text(
+    options: argparse.Namespace, outside: Outside, given: _Given, first: bytes
+) -> list[Match]:
+    def chunks() -> Iterator[bytes]:
+        yield first
+        yield from given.chunks
+
+    text = excerpt_of(chunks())
+    workflow = _as_workflow(outside, text)
+    if workflow is not None:
+        return workflow
+    made = guesses(text, load_known())
+    here: dict[str, str] = {}
+    if _tied(made) and _is_of_target(options, outside, given, text):
+        made, here = _untied(made, _report(options))
+    redactor = outside.redactor
+    return [
+        Match(
+            guess.check,
+            shown(redactor, guess.line),
+            shown(redactor, guess.cause).public,
+            shown(redactor, guess.do).public,
+            guess.certainty,
+            guess.rank,
+            here.get(guess.check, ""),
+        )
+        for guess in made
+    ]
+
+
+def _tied(made: list[Guess]) -> list[Guess]:
+    """The guesses at the top that are nearly as likely as the first; none where it is alone."""
+    top = [guess for guess in made if made[0].rank - guess.rank <= _TIED]
+    return top if len(top) > 1 else []
+
+
+def _is_of_target(
+    options: argparse.Namespace, outside: Outside, given: _Given, text: Excerpt
+) -> bool:
+    """Whether the text is about the machine at hand: said so, or it names its folders."""
+    if (
+        given.ours
+        or options.source
+        or any(getattr(options, name) for name in ("python", "comfyui", "gpu", "assume"))
+    ):
+        return True
+    return any(text.holds(place.lower()) for place in _places(resolve(outside, _wish(options))))
+
+
+def _places(aim: Aim) -> Iterator[str]:
+    python = Path(aim.target.python.real)
+    if aim.target.python_from != "doctor":
+        yield str(python.parent)
+    if aim.found is not None:
+        yield str(aim.found.root)
+
+
+def _report(options: argparse.Namespace) -> Report | None:
+    """The diagnosis of the machine, None where it cannot be made: triage goes on without it."""
+    from klein_doctor import diagnose
+
+    request = diagnose.Request(wish=_wish(options), state_dir=options.state_dir)
+    try:
+        if options.source:
+            return diagnose.again(options.source, request, lambda text: None)
+        return diagnose.diagnose(request)
+    except UsageError:
+        if options.source:
+            raise
+        return None
+
+
+def _untied(made: list[Guess], report: Report | None) -> tuple[list[Guess], dict[str, str]]:
+    """The guesses in the order the machine's facts give the likeliest; and what they are here."""
+    if report is None:
+        return made, {}
+    tied = {guess.check for guess in _tied(made)}
+    weights = {"fail": _FAILS, "warn": _WARNS, "pass": _FINE}
+    here: dict[str, str] = {}
+    gains: dict[str, float] = {}
+    for finding in report.findings:
+        verdict = finding.verdict.value
+        if finding.check in tied and verdict in weights:
+            gain = weights[verdict]
+            if gain > gains.get(finding.check, -100.0):
+                gains[finding.check] = gain
+                here[finding.check] = f"{verdict}: {finding.title}"
+    ranked = [guess._replace(rank=guess.rank + gains.get(guess.check, 0.0)) for guess in made]
+    return sorted(ranked, key=lambda guess: -guess.rank), here
+
+
+# --- pictures and workflows ------------------------------------------------------------------
+
+
+def _of_picture(
+    outside: Outside, first: bytes, rest: Iterator[bytes], note: Callable[[str], None]
+) -> list[Match]:
+    data = [first]
+    size = len(first)
+    for chunk in rest:
+        size += len(chunk)
+        if size > _LARGEST_PICTURE:
+            break
+        data.append(chunk)
+    texts = workflows_in(b"".join(data))
+    if not texts:
+        note("this picture holds no workflow of ComfyUI")
+        return []
+    from klein_doctor.triage.graphs import judge_graph
+
+    judged = [
+        found for found in (judge_graph(outside, text) for text in texts) if found is not None
+    ]
+    if not judged:
+        note("the workflow in this picture does not use FLUX.2")
+        return []
+    if not judged[0]:
+        note("nothing speaks against the workflow in this picture: loaders, type, steps, cfg")
+    return judged[0]
+
+
+def _as_workflow(outside: Outside, text: Excerpt) -> list[Match] | None:
+    """The answer where the text is a workflow file, else None."""
+    if not text.low.lstrip().startswith(b"{") or not text.holds('"class_type"', '"nodes"'):
+        return None
+    from klein_doctor.triage.graphs import judge_graph
+
+    return judge_graph(outside, "\n".join(text.lines))

@@ -1,0 +1,114 @@
+"""From recognised lines to an answer: what they say, put together by check, the best first."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from klein_doctor.recipe_messages import CERTAINTIES, GRADES, Known, SymptomRow
+from klein_doctor.triage.readers import READERS
+from klein_doctor.triage.search import compiled, seen
+from klein_doctor.triage.text import Excerpt, bare
+from klein_doctor.triage.values import Guess, Say, Seen
+
+_MOST = 8
+# A grade outweighs any certainty, a certainty any number of lines.
+_GRADE, _CERTAINTY, _MORE, _ALTERNATIVE = 100.0, 10.0, 2.0, 15.0
+_MOST_MORE = 3
+_PROSE = 4000  # a text longer than this is no description in words
+_EXCEPTION = re.compile(
+    r"^(?:[\w.]{0,120}\.)?[A-Z]\w{0,60}(?:Error|Exception|Warning|Interrupt)\b(?:: |\s*$)"
+)
+
+
+def guesses(text: Excerpt, known: Known) -> list[Guess]:
+    """What the text speaks for, the best first; one guess a check."""
+    found = seen(text, known.messages)
+    made = [guess for item in found for guess in _guesses(item)]
+    if _unexplained(text, found, made):
+        made = [_weakened(guess) for guess in made if guess.rank >= 2 * _GRADE]
+        return _together(made)
+    return _together(made) or _together(_in_words(text, known.symptoms))
+
+
+def _guesses(item: Seen) -> Iterator[Guess]:
+    row = item.row
+    reader = READERS.get(row.reader)
+    say = (reader(item) if reader else None) or Say(row.checks)
+    certainty = say.certainty or row.certainty
+    grade = say.grade or row.grade
+    for number, check in enumerate(say.checks):
+        yield Guess(
+            check=check,
+            line=item.line,
+            cause=say.cause or row.cause,
+            do=say.do or row.do,
+            certainty=certainty if not number else _lower(certainty),
+            rank=_rank(grade, certainty) - number * _ALTERNATIVE,
+            place=item.text.place(item.number),
+            row=row.id,
+        )
+
+
+def _rank(grade: str, certainty: str) -> float:
+    height = len(GRADES) - GRADES.index(grade)
+    return _GRADE * height + _CERTAINTY * (len(CERTAINTIES) - CERTAINTIES.index(certainty))
+
+
+def _lower(certainty: str) -> str:
+    return CERTAINTIES[min(len(CERTAINTIES) - 1, CERTAINTIES.index(certainty) + 1)]
+
+
+def _together(made: Iterable[Guess]) -> list[Guess]:
+    """One guess a check: its best line; further rows that say the same add a little."""
+    by_check: dict[str, list[Guess]] = {}
+    for guess in made:
+        by_check.setdefault(guess.check, []).append(guess)
+    best = []
+    for group in by_check.values():
+        top = max(group, key=lambda guess: (guess.rank, guess.place))
+        more = min(_MOST_MORE, len({guess.row for guess in group}) - 1)
+        best.append(top._replace(rank=top.rank + _MORE * more + top.place))
+    return sorted(best, key=lambda guess: -guess.rank)[:_MOST]
+
+
+def _unexplained(text: Excerpt, found: list[Seen], made: list[Guess]) -> bool:
+    """Whether the text ends in an error that no row knows: what else stands in it explains less."""
+    if any(guess.rank >= 3 * _GRADE for guess in made):
+        return False
+    known = {item.number for item in found}
+    for number in range(len(text.lines) - 1, -1, -1):
+        line = bare(text.lines[number])
+        if _EXCEPTION.match(line) and "Warning" not in line.split(":", 1)[0]:
+            return number not in known
+    return False
+
+
+def _weakened(guess: Guess) -> Guess:
+    return guess._replace(certainty="low", rank=guess.rank - _GRADE)
+
+
+# --- in words --------------------------------------------------------------------------------
+
+
+def _in_words(text: Excerpt, symptoms: tuple[SymptomRow, ...]) -> Iterator[Guess]:
+    """What a description says; only of short texts, where words are not a log's."""
+    if len(text.low) > _PROSE or text.holds("traceback (most recent"):
+        return
+    for number, line in enumerate(text.lines):
+        words = re.sub(r"[^\w%]+", " ", line.lower()).strip()
+        for row in symptoms:
+            found = compiled(row.pattern).search(words)
+            if found is None:
+                continue
+            for rank, check in enumerate(row.checks):
+                yield Guess(
+                    check=check,
+                    line=bare(line)[:400],
+                    cause=row.cause,
+                    do=row.do,
+                    certainty="medium" if not rank else "low",
+                    rank=_CERTAINTY * 2 - rank,
+                    place=text.place(number),
+                    row=row.id,
+                )
