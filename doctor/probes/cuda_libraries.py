@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from klein_doctor.model import Interpreter
@@ -13,17 +14,29 @@ from klein_doctor.probes.outside import Outside, is_file, names
 _CUDA = re.compile(
     r"lib(cudart|cublas|cublasLt|cudnn|cufft|curand|cusolver|cusparse|cusparseLt|nccl|nvrtc"
     r"|nvJitLink|cupti|nvshmem_host|cufile)\.so\.\d+"
+    r"|lib(torch|c10)\w*\.so"
 )
 _ASKING = ("libtorch_cuda.so", "libc10_cuda.so", "libtorch_cuda_linalg.so", "libtorch_python.so")
 
 
 def unresolved(outside: Outside, site: Path, interpreter: Interpreter) -> list[str]:
     """CUDA libraries that torch's own libraries need and that no searched folder holds."""
+    asking = [site / "torch" / "lib" / name for name in _ASKING]
+    return absent(outside, site, interpreter, asking)
+
+
+def absent(
+    outside: Outside, site: Path, interpreter: Interpreter, asking: Sequence[Path]
+) -> list[str]:
+    """CUDA's and torch's libraries that these ELF files need and that no searched folder holds.
+
+    Args:
+        site: the folder that holds torch.
+    """
     if outside.platform != "linux":
         return []
     wanted: dict[str, list[Path]] = {}
-    for name in _ASKING:
-        path = site / "torch" / "lib" / name
+    for path in asking:
         try:
             needs = binary.needs(path)
         except (binary.BinaryError, OSError):

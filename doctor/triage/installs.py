@@ -56,6 +56,12 @@ def submodule(seen: Seen) -> Say | None:
     return None
 
 
+def accelerate(seen: Seen) -> Say | None:
+    """Not where pip says that it is there, nor where a card (an accelerator) is what is missing."""
+    there = ("already satisfied: accelerate", "requires accelerator")
+    return Say(()) if seen.text.holds(*there) else None
+
+
 def replaced(seen: Seen) -> Say | None:
     """Which torch went, and which came."""
     old, new = seen.groups.get("old", ""), seen.groups.get("new", "")

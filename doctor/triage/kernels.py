@@ -289,7 +289,9 @@ def illegal(seen: Seen) -> Say | None:
     around = seen.text.near(seen.number, _FAR, _FAR)
     if re.search(r"aimdo|dynamic.?vram|hostbuffer|pinned", around):
         return Say(("comfyui-memory-engine",), certainty="medium")
-    return Say(("attention-extension-broken",)) if attention_in(around) else Say(())
+    if attention_in(around):
+        return Say(("attention-extension-broken", "comfyui-memory-engine"))
+    return Say(("comfyui-memory-engine",)) if seen.text.holds("comfyui") else Say(())
 
 
 def raised_in_extension(seen: Seen) -> Say | None:

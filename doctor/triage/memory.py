@@ -95,6 +95,11 @@ def silent_end(seen: Seen) -> Say | None:
     return None if _SIGNS_OF_LOADING.search(above) else Say(())
 
 
+def partly_loaded(seen: Seen) -> Say | None:
+    """Usual where memory is managed; it explains something only where nothing else is wrong."""
+    return Say(()) if seen.text.holds("error", "exception", "traceback") else None
+
+
 # --- the driver's numbers --------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from klein_doctor.recipe_messages import CERTAINTIES, GRADES, Known, SymptomRow
 from klein_doctor.triage.readers import READERS
 from klein_doctor.triage.search import compiled, seen
+from klein_doctor.triage.stated import stated
 from klein_doctor.triage.text import Excerpt, bare
 from klein_doctor.triage.values import Guess, Say, Seen
 
@@ -25,6 +26,7 @@ def guesses(text: Excerpt, known: Known) -> list[Guess]:
     """What the text speaks for, the best first; one guess a check."""
     found = seen(text, known.messages)
     made = [guess for item in found for guess in _guesses(item)]
+    made += [guess for said, line in stated(text) for guess in _stated(text, said, line)]
     if _unexplained(text, found, made):
         made = [_weakened(guess) for guess in made if guess.rank >= 2 * _GRADE]
         return _together(made)
@@ -47,6 +49,20 @@ def _guesses(item: Seen) -> Iterator[Guess]:
             rank=_rank(grade, certainty) - number * _ALTERNATIVE,
             place=item.text.place(item.number),
             row=row.id,
+        )
+
+
+def _stated(text: Excerpt, said: Say, line: int) -> Iterator[Guess]:
+    for number, check in enumerate(said.checks):
+        yield Guess(
+            check=check,
+            line=bare(text.lines[line]),
+            cause=said.cause,
+            do=said.do,
+            certainty=said.certainty if not number else _lower(said.certainty),
+            rank=_rank(said.grade, said.certainty) - number * _ALTERNATIVE,
+            place=text.place(line),
+            row="stated",
         )
 
 

@@ -25,6 +25,13 @@ def not_in_list(seen: Seen) -> Say | None:
     listed = seen.groups.get("list", "")
     if field in ("type", "clip_type"):
         return _type(value)
+    if field == "device":
+        return Say(
+            ("gpu-hidden", "workflow-mismatch"),
+            f"The workflow asks for the device {value!r}, which this ComfyUI does not see: it was "
+            "saved on a machine with more cards, or a card is hidden.",
+            "Choose another device in that node; unset CUDA_VISIBLE_DEVICES and --cuda-device.",
+        )
     check = _MISSING.get(field)
     if check is None:
         return Say(
@@ -168,6 +175,11 @@ def gated(seen: Seen) -> Say | None:
             "high",
         )
     return None
+
+
+def xet(seen: Seen) -> Say | None:
+    """The notice that the package is not installed is no fault: downloads go the plain way."""
+    return Say(()) if "is not installed" in seen.line else None
 
 
 # --- files -----------------------------------------------------------------------------------
