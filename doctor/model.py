@@ -10,6 +10,8 @@ import enum
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Union
 
+from klein_doctor.attention import Scan
+from klein_doctor.compiled import Extension
 from klein_doctor.exits import Exit
 from klein_doctor.installation import (
     ComfyUI,
@@ -281,6 +283,8 @@ class Facts(NamedTuple):
     secrets: Fact[tuple[Secret, ...]]
     models: Fact[Models]
     workflows: Fact[tuple[Workflow, ...]]
+    extensions: Fact[tuple[Extension, ...]]
+    overrides: Fact[Scan]
 
 
 # --- target ----------------------------------------------------------------------------------

@@ -62,12 +62,13 @@ class ConfigKey(NamedTuple):
 
 
 class AttentionRules(NamedTuple):
-    """The tables of ``attention.toml``."""
+    """The tables of ``attention.toml``. diffusers_read: the version whose backends are listed."""
 
     extensions: tuple[ExtensionRow, ...]
     limits: tuple[Limit, ...]
     backends: tuple[BackendRow, ...]
     config_keys: tuple[ConfigKey, ...]
+    diffusers_read: str
 
     def extension(self, name: str) -> ExtensionRow | None:
         """The row of an extension, None where there is none of that name."""
@@ -91,6 +92,7 @@ def load_attention(folder: Path = RECIPES) -> AttentionRules:
         rows(Limit, data, "limit"),
         rows(BackendRow, data, "backend"),
         rows(ConfigKey, data, "config_key"),
+        str(data.get("diffusers_read", "")),
     )
     names = {row.name for row in found.extensions}
     if len(names) != len(found.extensions) or any(

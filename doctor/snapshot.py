@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from klein_doctor.attention import Scan
 from klein_doctor.boxed import Boxed, boxed
+from klein_doctor.compiled import Extension
 from klein_doctor.installation import (
     ComfyUI,
     Disk,
@@ -49,6 +51,7 @@ FILES_LIMIT_S = 5.0
 NVML_LIMIT_S = 7.0
 # Reading model files begins when ComfyUI has been read.
 MODELS_LIMIT_S = 10.0
+SOURCES_LIMIT_S = 6.0
 _DEEP_S = 24 * 3600.0
 
 
@@ -107,6 +110,10 @@ class Snapshot:
             "comfyui", lambda: _comfyui(outside, self._python(), aim, watched), FILES_LIMIT_S
         )
         self._models = Boxed("models", self._read_models, _DEEP_S if self._deep else MODELS_LIMIT_S)
+        self._extensions = Boxed("extensions", self._read_extensions, FILES_LIMIT_S)
+        self._overrides = Boxed(
+            "overrides", self._read_overrides, MODELS_LIMIT_S + SOURCES_LIMIT_S + 1
+        )
         self._around = Boxed(
             "surroundings", lambda: _around(outside, self._python(), watched), FILES_LIMIT_S
         )
@@ -123,6 +130,8 @@ class Snapshot:
         torch = _all(self._torch, faults, _Torch)
         comfyui = _all(self._comfyui, faults, _ComfyUI)
         models = _all(self._models, faults, _Models)
+        extensions = _fact(self._extensions, faults)
+        overrides = _fact(self._overrides, faults)
         nvml = _fact(self._nvml, faults)
         environment = read_environment(self._outside)
         visible = boxed("visible", lambda: self._visible(nvml, environment), FILES_LIMIT_S)
@@ -154,6 +163,8 @@ class Snapshot:
             secrets=comfyui.secrets,
             models=models.models,
             workflows=models.workflows,
+            extensions=extensions,
+            overrides=overrides,
             faults=Known(tuple(faults)),
         )
 
@@ -173,6 +184,34 @@ class Snapshot:
         comfyui = read.comfyui.value if isinstance(read.comfyui, Known) else None
         models = read_models(self._outside, comfyui, self._store, deep=self._deep)
         return _Models(Known(models), self._workflows(comfyui, models))
+
+    def _read_extensions(self) -> Fact[tuple[Extension, ...]]:
+        from klein_doctor.probes.extensions import read_extensions
+        from klein_doctor.probes.packages import read_versions
+
+        read = self._torch.result()
+        if isinstance(read, Fault) or not isinstance(read.torch, Known):
+            return Unknown("torch could not be read")
+        python = self._python()
+        versions = read_versions(python)
+        return Known(read_extensions(self._outside, python, read.torch.value, versions))
+
+    def _read_overrides(self) -> Fact[Scan]:
+        from klein_doctor.probes.overrides import read_overrides
+        from klein_doctor.probes.scripts import own_scripts
+
+        found = self._aim.found
+        nodes = found.base / "custom_nodes" if found is not None else None
+        roots = [found.root, nodes] if found is not None and nodes is not None else []
+        read = self._models.result()
+        models = None if isinstance(read, Fault) else read.models
+        configs = (
+            [Path(each.path.real) for each in models.value.pipelines]
+            if isinstance(models, Known)
+            else []
+        )
+        roots = roots or own_scripts(self._outside)
+        return Known(read_overrides(self._outside, roots, configs, nodes, SOURCES_LIMIT_S))
 
     def _store(self) -> DigestStore:
         from klein_doctor.identity.digest import DigestStore

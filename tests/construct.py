@@ -10,6 +10,7 @@ from collections.abc import Callable
 import around
 import model_facts
 
+from klein_doctor.attention import Scan
 from klein_doctor.installation import ComfyUI, Install
 from klein_doctor.model import (
     Distribution,
@@ -174,6 +175,8 @@ def machine(
         disks=Known(around.disks(around.PORTABLE if windows else around.ROOT)),
         models=Known(model_facts.healthy(around.PORTABLE if windows else around.ROOT)),
         workflows=Known(()),
+        extensions=Known(()),
+        overrides=Known(Scan((), 120, True, 0)),
         settings=Known(()),
         secrets=Known(()),
         faults=Known(()),

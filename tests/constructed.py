@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import around as a
+import attention_facts as f
 import construct as c
 import model_facts as m
 
@@ -273,6 +274,31 @@ def _user_site() -> Facts:
     return c.on_windows(facts)._replace(surroundings=Known(leak))
 
 
+def _hopper_xformers() -> Facts:
+    three = f.binary("xformers/_C_flashattention3.so", ("sm_90a",), "")
+    main = f.binary("xformers/_C.so", ("sm_75", "sm_80", "sm_90a", "compute_80"), "")
+    return f.has(c.machine(), f.extension("xformers", "0.0.30", main, three))
+
+
+def _flash_of_another_torch() -> Facts:
+    broken = f.binary(undefined=("_ZN3c104cuda29c10_cuda_check_implementationEiPKcS2_ib",))
+    facts = f.has(c.machine(), f.extension("flash-attn", "2.8.3", broken))
+    line = a.launcher("sh", "~/ComfyUI/run.sh", a.flag("--use-flash-attention"), line=4)
+    return facts._replace(comfyui=Known(a.comfyui(launchers=(line,))))
+
+
+def _flash_in_config() -> Facts:
+    place = f.override(
+        kind="config",
+        path=plain("~/models/FLUX.2-klein-4B/text_encoder/config.json"),
+        line=12,
+        how="_attn_implementation",
+        owner="",
+        node="",
+    )
+    return f.asks(diffusers(), place)
+
+
 MADE: dict[str, tuple[Callable[[], Facts], str | None, int]] = {
     "desktop-1-windows": (_desktop, None, 0),
     "desktop-2-windows": (_desktop_2, None, 0),
@@ -303,6 +329,9 @@ MADE: dict[str, tuple[Callable[[], Facts], str | None, int]] = {
         lambda: c.machine()._replace(disks=Known(a.disks(free=0))), "disk-too-small:1", 1,
     ),
     "pep668-system-python": (_managed, "python-externally-managed:1", 0),
+    "xformers-ends-at-hopper": (_hopper_xformers, "attention-extension-lacks-arch:1", 1),
+    "flash-attn-of-another-torch": (_flash_of_another_torch, "flash-attention-forced:1", 1),
+    "flash-attention-in-config": (_flash_in_config, "flash-attention-forced:1", 1),
     "user-site-leak": (_user_site, "python-wrong-interpreter:1", 0),
 }  # fmt: skip
 

@@ -94,8 +94,13 @@ def shared(
     weak: Sequence[str] = (),
     hashes: Sequence[str] = (".gnu.hash", ".hash"),
     buckets: int = 3,
+    needs: Sequence[str] = (),
+    gpu: bytes = b"",
 ) -> bytes:
-    """An ELF library with dynamic symbols: what it defines, wants, and would like to have."""
+    """An ELF library with dynamic symbols: what it defines, wants, and would like to have.
+
+    needs: the libraries it asks the loader for. gpu: its fat binary.
+    """
     exported = sorted(
         (name.encode() for name in dict.fromkeys(defined)), key=lambda n: gnu_hash(n) % buckets
     )
@@ -107,6 +112,10 @@ def shared(
     ):
         rows.append(struct.pack("<IBBHQQ", len(strings), info, 0, section, 0, 0))
         strings += name + b"\0"
+    dynamic = b""
+    for library in needs:
+        dynamic += struct.pack("<qQ", 1, len(strings))
+        strings += library.encode() + b"\0"
     first = len(rows) - len(exported)
     tables = {
         ".gnu.hash": _gnu_table(exported, first, buckets),
@@ -117,6 +126,8 @@ def shared(
             *((name, tables[name]) for name in hashes),
             (".dynsym", b"".join(rows)),
             (".dynstr", strings),
+            *([(".dynamic", dynamic + bytes(16))] if needs else []),
+            *([(".nv_fatbin", gpu)] if gpu else []),
         ]
     )
 

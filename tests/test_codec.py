@@ -113,7 +113,7 @@ def test_arbitrary_json_is_a_decode_error(value: object, field: str) -> None:
         decode(Facts, data)
     except DecodeError:
         return
-    lists = ("faults", "servers", "disks", "settings", "secrets", "workflows")
+    lists = ("faults", "servers", "disks", "settings", "secrets", "workflows", "extensions")
     assert (
         (field in lists and value == [])
         or (field, value) == ("comfyui", None)

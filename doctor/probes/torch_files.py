@@ -25,6 +25,7 @@ from klein_doctor.model import (
 )
 from klein_doctor.probes import binary
 from klein_doctor.probes.cuda_libraries import unresolved
+from klein_doctor.probes.fatbin import read_code
 from klein_doctor.probes.outside import Outside, is_dir, is_file, names, read_text
 
 _ARCHS = re.compile(rb"\0((?:(?:sm|compute)_\d{2,3}[af]? ?){1,40})\0")
@@ -65,10 +66,25 @@ def read_torch_binary(outside: Outside, interpreter: Interpreter, torch: Package
     """What torch's libraries carry, which of them are damaged and what they cannot find."""
     site = Path(torch.location.real)
     return TorchBinary(
-        archs=read_archs(site / "torch" / "lib"),
+        archs=_deeper(site, read_archs(site / "torch" / "lib")),
         damaged=(*_damaged(site, torch), *_not_libraries(site)),
         unresolved=tuple(unresolved(outside, site, interpreter)) if torch.present else (),
     )
+
+
+def _deeper(site: Path, archs: Fact[tuple[str, ...]]) -> Fact[tuple[str, ...]]:
+    """What the CUDA library itself holds, where the list of architectures was not found."""
+    if isinstance(archs, Known):
+        return archs
+    for name in ("libtorch_cuda.so", "torch_cuda.dll"):
+        path = site / "torch" / "lib" / name
+        if is_file(path):
+            try:
+                code = read_code(path)
+            except (binary.BinaryError, OSError):
+                return archs
+            return Known((*code.sass, *code.ptx)) if code.sass or code.ptx else archs
+    return archs
 
 
 def read_archs(folder: Path) -> Fact[tuple[str, ...]]:

@@ -11,6 +11,7 @@ FAMILIES = {
     "driver": "driver",
     "python": "Python",
     "torch": "PyTorch",
+    "attention": "",  # seldom of interest where it is fine
     "comfyui": "ComfyUI",
     "diffusers": "diffusers",
     "assets": "model files",
@@ -26,6 +27,7 @@ _ORIGINS = {
     "driver": "environment",
     "python": "environment",
     "torch": "environment",
+    "attention": "environment",
     "comfyui": "ComfyUI install",
     "diffusers": "environment",
     "assets": "files",

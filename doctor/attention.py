@@ -1,0 +1,50 @@
+"""Facts about who asks for another attention implementation than the default. Paths Private."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from klein_doctor.values import Private
+
+
+class Override(NamedTuple):
+    """A place that asks for an attention implementation other than the default.
+
+    kind: ``source`` or ``config``. line: of the value in its file, 0 where it could not be told.
+    how: the way it is asked for. In source ``attn_implementation``, ``_attn_implementation``,
+    ``_attn_implementation_internal``, ``set_attn_implementation``, ``use_flash_attention_2``
+    (transformers); ``set_attention_backend``, ``attention_backend`` (the context manager),
+    ``enable_xformers_memory_efficient_attention``, ``environ`` (DIFFUSERS_ATTN_BACKEND is set)
+    (diffusers); ``override`` (ComfyUI's optimized_attention_override); ``parameter default``,
+    ``argument default`` (of a command line) and ``widget default`` (of a ComfyUI node), which hold
+    until somebody chooses otherwise. In a config the key's name.
+    asks: the value as written, such as ``flash_attention_2``, ``flash`` or
+    ``kernels-community/flash-attn2``; printable and cut.
+    owner: what it is given to, such as ``AutoModelForCausalLM``; "" unknown. model: the literal
+    first argument of from_pretrained, such as ``Qwen/Qwen3-4B``; "" without one.
+    node: the name of the custom node it belongs to, "" outside custom_nodes.
+    klein: the same file names Klein, FLUX.2 or Qwen3.
+    """
+
+    kind: str
+    path: Private
+    line: int
+    how: str
+    asks: str
+    owner: str
+    model: str
+    node: str
+    klein: bool
+
+
+class Scan(NamedTuple):
+    """What a search for overrides found.
+
+    files: looked at. complete: False where a bound or the time limit ended it. unread: files that
+    could not be read or parsed though they hold a telling word.
+    """
+
+    overrides: tuple[Override, ...]
+    files: int
+    complete: bool
+    unread: int

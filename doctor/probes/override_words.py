@@ -1,0 +1,79 @@
+"""The words by which an attention override is known, in bytes to search and texts to judge.
+
+transformers 4.57 and 5.23 (attn_implementation and its spellings), diffusers 0.42
+(models/attention_dispatch.py), ComfyUI 0.33 (comfy/ldm/modules/attention.py).
+"""
+
+from __future__ import annotations
+
+import re
+
+KEYS = ("attn_implementation", "_attn_implementation", "_attn_implementation_internal")
+VARIABLE = "DIFFUSERS_ATTN_BACKEND"
+COMFY_KEY = "optimized_attention_override"
+XFORMERS_CALL = "enable_xformers_memory_efficient_attention"
+# Calls whose first argument, or the keyword of that name, is an implementation.
+CALLS = {
+    "set_attn_implementation": "attn_implementation",
+    "set_attention_backend": "backend",
+    "attention_backend": "backend",
+}
+
+# A file without any of these is never decoded.
+TELLING = (
+    b"attn_implementation",
+    b"flash_attention_",
+    b"attention_backend",
+    VARIABLE.encode(),
+    COMFY_KEY.encode(),
+    XFORMERS_CALL.encode(),
+)
+_WHOLE = re.compile(
+    rb"use_flash_attention_2|enable_xformers_memory_efficient_attention[\s\\]*\("
+    rb"|attn_implementation[\"']?[\s\\]*[=:,][\s\\]*[\"'][\w.-]+/"
+)
+_PLACE = re.compile(
+    rb"(?:attn_implementation(?:_internal)?|optimized_attention_override)"
+    rb"[\"']?[\s\\]*\]?[\s\\]*(?:=(?!=)|[:,])"
+    rb"|(?:attention_backend|set_attn_implementation)[\s\\]*\(|DIFFUSERS_ATTN_BACKEND"
+    rb"|INPUT_TYPES|add_argument|Combo"
+)
+_VALUE = re.compile(
+    rb"[\"'](?:paged\|)?_?(?:flash|sage|xformers|flex|kernels|aiter|fa[234])"
+    rb"|[\"'][\w.-]+/[\w.-]*(?:attn|flash|kernel|sage)|AttentionBackendName\b",
+    re.IGNORECASE,
+)
+_OTHER = re.compile(r"_?(?:flash|sage|xformers|flex|kernels|aiter|fa[234](?!\w))", re.IGNORECASE)
+_KERNEL = re.compile(r"[\w.-]+/[\w.-]+(?:[@:][\w.@:-]+)?")
+_KLEIN = re.compile(r"klein|flux\.?2|qwen3", re.IGNORECASE)
+
+
+def tells(data: bytes) -> bool:
+    """Whether a file's bytes hold one of the telling words."""
+    return any(word in data for word in TELLING)
+
+
+def is_worth_parsing(data: bytes) -> bool:
+    """Whether a file with a telling word also has a place for a value, and such a value.
+
+    Most have neither: model code compares and looks up implementations all over.
+    """
+    if _WHOLE.search(data):
+        return True
+    if not _PLACE.search(data):
+        return False
+    return COMFY_KEY.encode() in data or _VALUE.search(data) is not None
+
+
+def asks_for_other(value: str) -> bool:
+    """Whether a value of attn_implementation or of a backend is none of the defaults.
+
+    sdpa, eager, native, auto and their kin are defaults: torch's own code, for every card.
+    """
+    value = value.strip().removeprefix("paged|")
+    return bool(_OTHER.match(value) or _KERNEL.fullmatch(value))
+
+
+def names_klein(text: str) -> bool:
+    """Whether an identifier or a string names Klein, FLUX.2 or Qwen3."""
+    return _KLEIN.search(text) is not None
