@@ -54,7 +54,7 @@ def _number(seen: Seen) -> int | None:
 
 def no_kernel(seen: Seen) -> Say | None:
     """Whose kernel it is: the path in the message or the frames above decide."""
-    package = raised_in(seen)
+    package = raised_in(seen) or _fallen_back(seen)
     if package:
         return Say(
             ("attention-extension-lacks-arch",),
@@ -77,6 +77,14 @@ def no_kernel(seen: Seen) -> Say | None:
             certainty="medium",
         )
     return None
+
+
+def _fallen_back(seen: Seen) -> str:
+    """The package of the line with which ComfyUI goes back to PyTorch's attention."""
+    low = seen.line.lower()
+    if "flash attention failed" in low:
+        return "flash-attn"
+    return "SageAttention" if "running sage attention" in low else ""
 
 
 def launch_template(seen: Seen) -> Say | None:

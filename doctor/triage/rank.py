@@ -113,10 +113,7 @@ def _in_words(text: Excerpt, symptoms: tuple[SymptomRow, ...]) -> Iterator[Guess
         return
     for number, line in enumerate(text.lines):
         words = re.sub(r"[^\w%]+", " ", line.lower()).strip()
-        for row in symptoms:
-            found = compiled(row.pattern).search(words)
-            if found is None:
-                continue
+        for row in _said(words, symptoms):
             for rank, check in enumerate(row.checks):
                 yield Guess(
                     check=check,
@@ -128,3 +125,20 @@ def _in_words(text: Excerpt, symptoms: tuple[SymptomRow, ...]) -> Iterator[Guess
                     place=text.place(number),
                     row=row.id,
                 )
+
+
+def _said(words: str, symptoms: tuple[SymptomRow, ...]) -> list[SymptomRow]:
+    """The symptoms a line names, without those that are only a part of what another one says."""
+    found = [
+        (row, match.span())
+        for row in symptoms
+        if (match := compiled(row.pattern).search(words)) is not None
+    ]
+    return [
+        row
+        for row, (start, end) in found
+        if not any(
+            first <= start and end <= last and last - first > end - start
+            for _, (first, last) in found
+        )
+    ]
