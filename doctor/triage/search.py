@@ -17,12 +17,12 @@ _WINDOW = 1200  # of a longer line, so much on each side of the word
 def seen(text: Excerpt, rows: tuple[MessageRow, ...]) -> list[Seen]:
     """The rows' messages in the text, in its order; each row at its first and last places."""
     found = [item for row in rows for item in _of_row(text, row)]
-    missed = [row for row in rows if not any(item.row is row for item in found)]
-    joined = wrapped(text)
-    if joined is not None:
-        for row in missed:
-            # A window as wide as three lines must not be taken for one of their number.
-            found += [item._replace(text=text) for item in _of_row(joined, row)][:2]
+    for joined in wrapped(text):
+        known = {item.row.id for item in found}
+        for row in rows:
+            if row.id not in known:
+                # A window as wide as three lines must not be taken for one of their number.
+                found += [item._replace(text=text) for item in _of_row(joined, row)][:2]
     return sorted(found, key=lambda item: item.number)
 
 

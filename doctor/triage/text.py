@@ -20,6 +20,7 @@ _LONGEST_LINE = 4000
 _OVERLAP = 300
 _ALIKE = 3  # lines that differ in their digits alone, of the middle
 _MOST_HITS = 2000  # places looked at in one chunk of the middle
+_LEAST_TOLD = 8  # of fewer bytes nobody can tell the encoding
 _WRAPPED = 300_000  # what may have been wrapped by a window is shorter than this
 
 # In the middle of a long log one of these stands in every line worth reading.
@@ -109,16 +110,23 @@ def excerpt_of(chunks: Iterable[bytes]) -> Excerpt:
     return Excerpt(_lines(data), whole)
 
 
-def wrapped(text: Excerpt) -> Excerpt | None:
-    """The text with each three lines also as one, for what a window wrapped; None for long ones."""
+def wrapped(text: Excerpt) -> tuple[Excerpt, ...]:
+    """The text with each three lines as one, for what was wrapped; () for long ones.
+
+    An editor wraps between words; a console wherever its edge is, so its lines are put together as
+    they stand.
+    """
     if len(text.low) > _WRAPPED or len(text.lines) < 2:
-        return None
-    stripped = [bare(line) for line in text.lines]
-    joined = []
-    for number in range(len(stripped)):
-        three = stripped[number : number + 3]
-        joined.append(" ".join(part for part in three if part)[:_LONGEST_LINE])
-    return Excerpt(joined, text.whole)
+        return ()
+    between = _threes([bare(line) for line in text.lines], " ")
+    return Excerpt(between, text.whole), Excerpt(_threes(text.lines, ""), text.whole)
+
+
+def _threes(lines: list[str], gap: str) -> list[str]:
+    return [
+        gap.join(part for part in lines[number : number + 3] if part)[:_LONGEST_LINE]
+        for number in range(len(lines))
+    ]
 
 
 class _Middle:
@@ -185,12 +193,12 @@ def _encoding(first: bytes) -> tuple[str, bytes]:
         if first.startswith(mark):
             return name, first[len(mark) :]
     sample = first[:4096]
-    # PowerShell's redirection writes UTF-16; some tools leave out the mark.
-    if len(sample) >= 8 and sample[1::2].count(0) > len(sample) // 4:
-        return "utf-16-le", first
-    if len(sample) >= 8 and sample[0::2].count(0) > len(sample) // 4:
-        return "utf-16-be", first
-    return "utf-8", first
+    # PowerShell's redirection writes UTF-16; some tools leave out the mark. Zeros at every place
+    # are what a crash of the machine leaves in a file.
+    even, odd, many = sample[0::2].count(0), sample[1::2].count(0), len(sample) // 4
+    if len(sample) < _LEAST_TOLD or (even > many and odd > many):
+        return "utf-8", first
+    return ("utf-16-le" if odd > many else "utf-16-be" if even > many else "utf-8"), first
 
 
 def _lines(data: bytes) -> list[str]:
