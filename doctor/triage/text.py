@@ -11,6 +11,7 @@ import codecs
 import html
 import re
 from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 _HEAD = 512 << 10
 _TAIL = 2 << 20
@@ -19,7 +20,6 @@ _CHUNK = 1 << 20
 _LONGEST_LINE = 4000
 _OVERLAP = 300
 _ALIKE = 3  # lines that differ in their digits alone, of the middle
-_MOST_HITS = 2000  # places looked at in one chunk of the middle
 _LEAST_TOLD = 8  # of fewer bytes nobody can tell the encoding
 _WRAPPED = 300_000  # what may have been wrapped by a window is shorter than this
 
@@ -143,22 +143,21 @@ class _Middle:
     def add(self, part: bytes) -> None:
         if self._left <= 0:
             return
-        places: set[tuple[int, int]] = set()
-        for word in _TELLING:
-            at = part.find(word)
-            hits = 0
-            while at >= 0 and hits < _MOST_HITS:
-                start = part.rfind(b"\n", 0, at) + 1
-                end = part.find(b"\n", at)
-                end = len(part) if end < 0 else end
-                places.add((start, end))
-                hits += 1
-                at = part.find(word, end)
-        for start, end in sorted(places):
-            self._keep(part[start : min(end, start + _LONGEST_LINE)])
+        # One line of a kind: what differs in its digits alone says the same.
+        kinds = dict(
+            zip(part.translate(None, b"0123456789").split(b"\n"), part.split(b"\n"), strict=True)
+        )
+        for kind, line in kinds.items():
+            if any(word in line for word in _TELLING):
+                self._keep(kind, line)
 
-    def _keep(self, line: bytes) -> None:
-        shape = hash(line.translate(None, b"0123456789"))
+    def _keep(self, kind: bytes, line: bytes) -> None:
+        if len(line) > _LONGEST_LINE:
+            for piece in _pieces(line):
+                if any(word in piece for word in _TELLING):
+                    self._keep(piece.translate(None, b"0123456789"), piece)
+            return
+        shape = hash(kind)
         count = self._alike.get(shape, 0)
         if count >= _ALIKE or self._left <= 0:
             return
@@ -218,7 +217,10 @@ def _lines(data: bytes) -> list[str]:
     return [piece for line in text.split("\n") for piece in _pieces(line)]
 
 
-def _pieces(line: str) -> list[str]:
+_Text = TypeVar("_Text", str, bytes)
+
+
+def _pieces(line: _Text) -> list[_Text]:
     """A line as such, or one that is longer than any honest one in overlapping pieces."""
     if len(line) <= _LONGEST_LINE:
         return [line]
