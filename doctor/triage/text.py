@@ -11,7 +11,6 @@ import codecs
 import html
 import re
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
 
 _HEAD = 512 << 10
 _TAIL = 2 << 20
@@ -43,6 +42,7 @@ _TIME = re.compile(
     r"^\W{0,3}(?:\d{4}[-/.]\d\d[-/.]\d\d[T ])?\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?"
     r"(?:Z|[+-]\d\d:?\d\d)?(?: ?[AP]M)?[\]\)|,:-]{0,3}\s{1,8}|^\[[A-Z]{4,8}\]\s{1,8}"
 )
+_REST_OF_WORD = re.compile(r"^[^\s\"',;]+")
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"),
          (codecs.BOM_UTF16_BE, "utf-16-be"))  # fmt: skip
 
@@ -153,7 +153,8 @@ class _Middle:
 
     def _keep(self, kind: bytes, line: bytes) -> None:
         if len(line) > _LONGEST_LINE:
-            for piece in _pieces(line):
+            for text in _pieces(line.decode("utf-8", "replace")):
+                piece = text.encode("utf-8", "replace")
                 if any(word in piece for word in _TELLING):
                     self._keep(piece.translate(None, b"0123456789"), piece)
             return
@@ -217,12 +218,13 @@ def _lines(data: bytes) -> list[str]:
     return [piece for line in text.split("\n") for piece in _pieces(line)]
 
 
-_Text = TypeVar("_Text", str, bytes)
+def _pieces(line: str) -> list[str]:
+    """A line as such, or one that is longer than any honest one in overlapping pieces.
 
-
-def _pieces(line: _Text) -> list[_Text]:
-    """A line as such, or one that is longer than any honest one in overlapping pieces."""
+    None of them begins within a word: without its beginning a token would not be known as one.
+    """
     if len(line) <= _LONGEST_LINE:
         return [line]
     step = _LONGEST_LINE - _OVERLAP
-    return [line[at : at + _LONGEST_LINE] for at in range(0, len(line), step)]
+    pieces = [line[at : at + _LONGEST_LINE] for at in range(0, len(line), step)]
+    return [pieces[0], *(_REST_OF_WORD.sub("", piece, count=1) for piece in pieces[1:])]
