@@ -9,7 +9,7 @@ from klein_doctor.triage.values import Say, Seen
 
 _SUPPORTED = re.compile(r"sm_\d{2,3}[af]?(?:[ ,]{1,3}sm_\d{2,3}[af]?){1,20}")
 _TORCH = re.compile(
-    r"\btorch(?:==|[ _-]?version\W{1,4}| )\s?(\d\.\d{1,2}\.\d\S{0,12}\+\w{3,8})", re.I
+    r"\b(?:py)?torch(?:==|[ _-]?version\W{1,4}| )\s?(\d\.\d{1,2}\.\d\S{0,12}\+\w{3,8})", re.I
 )
 _OLDEST = 75  # the first generation any current build has code for: Turing
 _TORCH_SYMBOL = re.compile(

@@ -30,7 +30,7 @@ def guesses(text: Excerpt, known: Known) -> list[Guess]:
     if _unexplained(text, found, made):
         made = [_weakened(guess) for guess in made if guess.rank >= 2 * _GRADE]
         return _together(made)
-    return _together(made) or _together(_in_words(text, known.symptoms))
+    return _together(made) or _together(_in_words(text, found, known.symptoms))
 
 
 def _guesses(item: Seen) -> Iterator[Guess]:
@@ -107,11 +107,16 @@ def _weakened(guess: Guess) -> Guess:
 # --- in words --------------------------------------------------------------------------------
 
 
-def _in_words(text: Excerpt, symptoms: tuple[SymptomRow, ...]) -> Iterator[Guess]:
+def _in_words(
+    text: Excerpt, found: list[Seen], symptoms: tuple[SymptomRow, ...]
+) -> Iterator[Guess]:
     """What a description says; only of short texts, where words are not a log's."""
+    known = {item.number for item in found}
     if len(text.low) > _PROSE or text.holds("traceback (most recent"):
         return
     for number, line in enumerate(text.lines):
+        if number in known and _EXCEPTION.match(bare(line)):
+            continue  # an error that was recognised and is none of this model is no description
         words = re.sub(r"[^\w%]+", " ", line.lower()).strip()
         for row in _said(words, symptoms):
             for rank, check in enumerate(row.checks):
