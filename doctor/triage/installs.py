@@ -56,6 +56,15 @@ def submodule(seen: Seen) -> Say | None:
     return None
 
 
+def extension_build(seen: Seen) -> Say | None:
+    """A compilation that fails: of an attention package, or of something else."""
+    if seen.text.holds("flash", "xformers", "sage"):
+        return None
+    return Say(("package-conflicts",), "A package is being compiled here and does not find a CUDA "
+               "toolkit that fits this PyTorch.", "Look for a ready-made build of it.",
+               "low")  # fmt: skip
+
+
 def accelerate(seen: Seen) -> Say | None:
     """Not where pip says that it is there, nor where a card (an accelerator) is what is missing."""
     there = ("already satisfied: accelerate", "requires accelerator")

@@ -87,6 +87,12 @@ def killed(seen: Seen) -> Say | None:
     return Say(()) if re.search(r"killed by user|keyboardinterrupt", seen.line.lower()) else None
 
 
+def not_writable(seen: Seen) -> Say | None:
+    """What pip may not replace is a matter of the packages, a port none of folders."""
+    other = "site-packages" in seen.line or re.search(r"\bbind\b|port \d", seen.line.lower())
+    return Say(()) if other else None
+
+
 def silent_end(seen: Seen) -> Say | None:
     """The window waits for a key: telling only where loading was the last thing said."""
     above = seen.text.near(seen.number, 12)

@@ -177,6 +177,20 @@ def gated(seen: Seen) -> Say | None:
     return None
 
 
+_HUB = re.compile(
+    r"huggingface|hf\.co|hf-mirror|xethub|cdn-lfs|/resolve/|hf_hub|snapshot_download|from_pretrained"
+    r"|pypi\.org|files\.pythonhosted|download\.pytorch\.org|\.safetensors|index-url"
+)
+
+
+def network(seen: Seen) -> Say | None:
+    """A connection that failed is of interest where it was one for model files or packages."""
+    if re.search(r"127\.0\.0\.1|localhost|0\.0\.0\.0|websocket", seen.line):
+        return Say(())
+    around = seen.text.near(seen.number, 30, 6)
+    return None if _HUB.search(around) else Say(())
+
+
 def xet(seen: Seen) -> Say | None:
     """The notice that the package is not installed is no fault: downloads go the plain way."""
     return Say(()) if "is not installed" in seen.line else None
