@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import itertools
+import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,8 +28,13 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 20
 _LARGEST_PICTURE = 128 << 20
-_TIED = 20.0  # what the facts of the machine may turn round
-_FAILS, _WARNS, _FINE = 25.0, 12.0, -8.0
+_WORKFLOW_CHUNKS = 3  # after the first; longer than any workflow
+_BEFORE_JSON = 64  # a mark of the encoding and blank lines
+_TIED = 30.0  # what the facts of the machine may turn round: the first three causes of a line
+# One that fails here goes before those that do not; one that passes here gives way to the next.
+_FAILS, _WARNS, _FINE = 40.0, 16.0, -20.0
+
+_FILE_NAME = re.compile(r"(?i)\.(?:log|txt|md|json|png|out|err)$")
 
 
 class _Given(NamedTuple):
@@ -73,9 +81,16 @@ def _given(options: argparse.Namespace, outside: Outside, note: Callable[[str], 
         if not path.is_file() and path.is_dir():
             raise UsageError(f"{words[0]}: it is a folder; triage reads one file")
         return _Given(_opened(path), False)
-    if len(words) == 1 and (path.suffix or len(path.parts) > 1):
+    if len(words) == 1 and _is_name(words[0]):
         raise UsageError(f"{words[0]}: there is no such file")
     return _Given(iter([" ".join(words).encode("utf-8", "replace")]), False)
+
+
+def _is_name(word: str) -> bool:
+    """Whether a single argument means a file: a message in quotes has dots and slashes too."""
+    if re.search(r"\s", word):
+        return _FILE_NAME.search(word) is not None
+    return re.search(r"[./\\]", word) is not None
 
 
 def _own_log(options: argparse.Namespace, outside: Outside, note: Callable[[str], None]) -> _Given:
@@ -123,14 +138,14 @@ def _chunks(stream: BinaryIO) -> Iterator[bytes]:
 def _of_text(
     options: argparse.Namespace, outside: Outside, given: _Given, first: bytes
 ) -> list[Match]:
-    def chunks() -> Iterator[bytes]:
-        yield first
-        yield from given.chunks
-
-    text = excerpt_of(chunks())
-    workflow = _as_workflow(outside, text)
+    start, workflow = first, None
+    if b"{" in first[:_BEFORE_JSON]:
+        # Read as it is: what helps in a log (escapes undone, long lines cut) would break it.
+        start = b"".join((first, *itertools.islice(given.chunks, _WORKFLOW_CHUNKS)))
+        workflow = _of_workflow(outside, start)
     if workflow is not None:
         return workflow
+    text = excerpt_of(itertools.chain((start,), given.chunks))
     made = guesses(text, load_known())
     here: dict[str, str] = {}
     if _tied(made) and _is_of_target(options, outside, given, text):
@@ -241,10 +256,13 @@ def _of_picture(
     return judged[0]
 
 
-def _as_workflow(outside: Outside, text: Excerpt) -> list[Match] | None:
-    """The answer where the text is a workflow file, else None."""
-    if not text.low.lstrip().startswith(b"{") or not text.holds('"class_type"', '"nodes"'):
+def _of_workflow(outside: Outside, data: bytes) -> list[Match] | None:
+    """The answer where the data is a workflow file that uses FLUX.2, else None."""
+    text = data.decode(json.detect_encoding(data), "replace")
+    if not text.lstrip().startswith("{") or not any(
+        word in text for word in ('"class_type"', '"nodes"')
+    ):
         return None
     from klein_doctor.triage.graphs import judge_graph
 
-    return judge_graph(outside, "\n".join(text.lines))
+    return judge_graph(outside, text)

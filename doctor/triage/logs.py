@@ -46,11 +46,13 @@ def _of_server(aim: Aim) -> Log | None:
         return None
     said = ask(connection, "/internal/logs/raw", time.monotonic() + _ANSWER_S)
     entries = said.data.get("entries") if isinstance(said.data, dict) else None
-    if not isinstance(entries, list) or not entries:
-        return None
-    lines = [str(entry.get("m", "")) for entry in entries if isinstance(entry, dict)]
-    text = "".join(lines).encode("utf-8", "replace")
-    return Log(text, None, f"the log of the ComfyUI on port {port}")
+    pieces = [
+        piece
+        for entry in (entries if isinstance(entries, list) else ())
+        if isinstance(entry, dict) and isinstance(piece := entry.get("m"), str)
+    ]
+    text = "".join(pieces).encode("utf-8", "replace")
+    return Log(text, None, f"the log of the ComfyUI on port {port}") if text.strip() else None
 
 
 def _files(outside: Outside, aim: Aim) -> Iterator[Path]:
