@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 _RUNS = (" ", "1", "a", "'", ".", "x ", "\\", "1x1 ", "['a', ")
 _LITERAL = re.compile(r"[A-Za-z_][\w :'-]{2,60}")
-_MOST_PIECES = 12
+_MOST_PIECES, _MIXED = 40, 10  # each is repeated; the first are mixed with runs too
 
 
 def pieces(pattern: str) -> list[str]:
@@ -24,10 +24,10 @@ def lines(pattern: str, words: tuple[str, ...], length: int) -> Iterator[str]:
     yield from (_filled(run, length) for run in _RUNS)
     yield _filled("".join(parts), length)
     yield _filled(" ".join(reversed(parts)), length)
-    for part in parts:
+    for number, part in enumerate(parts):
         yield _filled(part, length)
         yield _filled(part + " ", length)
-        for run in _RUNS:
+        for run in _RUNS if number < _MIXED else ():
             yield part + _filled(run, length - len(part))
             yield _filled(run, length - len(part)) + part
             yield _filled(part + run * 20, length)
