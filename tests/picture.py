@@ -26,6 +26,7 @@ def main() -> None:
         render_text(recorded.report(machine), stream, "always", "local")
         draw(picture, stream.getvalue())
     draw("identify", identified())
+    draw("triage", triaged())
 
 
 def draw(picture: str, text: str) -> None:
@@ -49,6 +50,16 @@ def identified() -> str:
             root / "models" / "vae" / "flux2-vae-small.safetensors", "full_encoder_small_decoder"
         )
         return doctor("identify", root, env={"HOME": folder}).out
+
+
+def triaged() -> str:
+    """What triage says of a sampler's error with a text encoder of FLUX.2 [dev]."""
+    line = "RuntimeError: mat1 and mat2 shapes cannot be multiplied (512x15360 and 7680x3072)"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "comfyui.log"
+        path.write_text(f"got prompt\nRequested to load Flux2\n{line}\n", encoding="utf-8")
+        answer = doctor("triage", path, env={"HOME": folder}).out
+    return f"$ klein-doctor triage comfyui.log\n{answer}"
 
 
 if __name__ == "__main__":

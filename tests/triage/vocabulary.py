@@ -2,10 +2,9 @@
 
 ANNOUNCED = frozenset(
     {
-        "attention-extension-broken", "attention-extension-lacks-arch", "flash-attention-forced",
         "generation-failed", "hub-access-refused", "hub-client-outdated", "hub-unreachable",
         "image-blank", "image-noise", "image-not-repeatable", "image-washed-out", "kernels-fail",
-        "log-says-otherwise", "sage-attention-outdated", "torch-replaced", "torch-unguarded",
+        "log-says-otherwise", "torch-replaced", "torch-unguarded",
         "vram-over-plan",
     }
 )  # fmt: skip
