@@ -66,7 +66,9 @@ def read_source(text: str, library: bool) -> Found | None:
         return None
     tree = Tree(module)
     hits = _Finder(tree, library).hits()
-    return Found(hits, bool(hits) and any(names_klein(word) for word in _all_words(tree)))
+    # Most name it nowhere, not even in a comment.
+    klein = bool(hits) and names_klein(text) and any(map(names_klein, _all_words(tree)))
+    return Found(hits, klein)
 
 
 class _Finder:
@@ -192,8 +194,11 @@ class _Finder:
         if isinstance(choices, ast.Name):
             found = scope.find(choices.id)
             choices = found[0].value if len(found) == 1 else None
-        if default is None and isinstance(choices, (ast.List, ast.Tuple)) and choices.elts:
-            default = choices.elts[0]
+        if isinstance(choices, (ast.List, ast.Tuple)) and choices.elts:
+            texts = [text_of(each) for each in choices.elts]
+            if None not in texts and text_of(default) not in (None, *texts):
+                return  # ComfyUI takes no such value
+            default = default or choices.elts[0]
         values = self._names.values(default, scope)
         self._values("widget default", values, node, ("", ""))
 

@@ -23,26 +23,25 @@ CALLS = {
 TELLING = (
     b"attn_implementation",
     b"flash_attention_",
+    b"flash_attn",
     b"attention_backend",
     VARIABLE.encode(),
     COMFY_KEY.encode(),
     XFORMERS_CALL.encode(),
 )
-_WHOLE = re.compile(
-    rb"use_flash_attention_2|enable_xformers_memory_efficient_attention[\s\\]*\("
-    rb"|attn_implementation[\"']?[\s\\]*[=:,][\s\\]*[\"'][\w.-]+/"
-)
-_PLACE = re.compile(
-    rb"(?:attn_implementation(?:_internal)?|optimized_attention_override)"
-    rb"[\"']?[\s\\]*\]?[\s\\]*(?:=(?!=)|[:,])"
-    rb"|(?:attention_backend|set_attn_implementation)[\s\\]*\(|DIFFUSERS_ATTN_BACKEND"
-    rb"|INPUT_TYPES|add_argument|Combo"
-)
+# The rest is for files that have one, and for bytes in small letters. Each pattern begins with
+# plain letters where it can: that is what makes a search fast.
+_OLD_SWITCH = re.compile(rb"use_flash_attention_2[\s\\]*=[\s\\]*(?!=|false|none|use_)")
+_ADJACENT = re.compile(rb"attn_implementation[\"']?[\s\\]*[=:,][\s\\]*[\"'][\w.-]+/")
+_KEY = re.compile(rb"attn_implementation(?:_internal)?[\"']?[\s\\]*\]?[\s\\]*(?:=(?!=)|[:,])")
+_PLACES = (
+    b"attention_backend(", b"set_attn_implementation(", VARIABLE.lower().encode(),
+    b"input_types", b"add_argument", b"combo.input", b"option(",
+)  # fmt: skip
 _VALUE = re.compile(
-    rb"[\"'](?:paged\|)?_?(?:flash|sage|xformers|flex|kernels|aiter|fa[234])"
-    rb"|[\"'][\w.-]+/[\w.-]*(?:attn|flash|kernel|sage)|AttentionBackendName\b",
-    re.IGNORECASE,
+    rb"(?<![=!]= )[\"'](?:paged\|)?_?(?:flash|sage|xformers|flex|kernels|aiter|fa[234])"
 )
+_KERNEL_VALUE = re.compile(rb"[\"'][\w.-]{1,80}/[\w.-]*(?:attn|flash|kernel|sage)")
 _OTHER = re.compile(r"_?(?:flash|sage|xformers|flex|kernels|aiter|fa[234](?!\w))", re.IGNORECASE)
 _KERNEL = re.compile(r"[\w.-]+/[\w.-]+(?:[@:][\w.@:-]+)?")
 _KLEIN = re.compile(r"klein|flux\.?2|qwen3", re.IGNORECASE)
@@ -58,11 +57,15 @@ def is_worth_parsing(data: bytes) -> bool:
 
     Most have neither: model code compares and looks up implementations all over.
     """
-    if _WHOLE.search(data):
+    data = data.lower()
+    if XFORMERS_CALL.encode() in data or COMFY_KEY.encode() in data:
         return True
-    if not _PLACE.search(data):
+    if _OLD_SWITCH.search(data) or _ADJACENT.search(data):
+        return True
+    if not (_KEY.search(data) or any(place in data for place in _PLACES)):
         return False
-    return COMFY_KEY.encode() in data or _VALUE.search(data) is not None
+    found = _VALUE.search(data) or _KERNEL_VALUE.search(data) or b"attentionbackendname" in data
+    return bool(found)
 
 
 def asks_for_other(value: str) -> bool:
