@@ -51,7 +51,7 @@ FILES_LIMIT_S = 5.0
 NVML_LIMIT_S = 7.0
 # Reading model files begins when ComfyUI has been read.
 MODELS_LIMIT_S = 10.0
-SOURCES_LIMIT_S = 6.0
+SOURCES_LIMIT_S = 8.0
 _DEEP_S = 24 * 3600.0
 
 
@@ -111,9 +111,7 @@ class Snapshot:
         )
         self._models = Boxed("models", self._read_models, _DEEP_S if self._deep else MODELS_LIMIT_S)
         self._extensions = Boxed("extensions", self._read_extensions, FILES_LIMIT_S)
-        self._overrides = Boxed(
-            "overrides", self._read_overrides, MODELS_LIMIT_S + SOURCES_LIMIT_S + 1
-        )
+        self._overrides = Boxed("overrides", self._read_overrides, MODELS_LIMIT_S + SOURCES_LIMIT_S)
         self._around = Boxed(
             "surroundings", lambda: _around(outside, self._python(), watched), FILES_LIMIT_S
         )
@@ -197,21 +195,20 @@ class Snapshot:
         return Known(read_extensions(self._outside, python, read.torch.value, versions))
 
     def _read_overrides(self) -> Fact[Scan]:
+        from klein_doctor.probes.override_search import search_overrides, together
         from klein_doctor.probes.overrides import read_overrides
         from klein_doctor.probes.scripts import own_scripts
 
         found = self._aim.found
         nodes = found.base / "custom_nodes" if found is not None else None
         roots = [found.root, nodes] if found is not None and nodes is not None else []
+        roots = roots or own_scripts(self._outside)
+        sources = search_overrides(self._outside, roots, nodes, SOURCES_LIMIT_S)
         read = self._models.result()
         models = None if isinstance(read, Fault) else read.models
-        configs = (
-            [Path(each.path.real) for each in models.value.pipelines]
-            if isinstance(models, Known)
-            else []
-        )
-        roots = roots or own_scripts(self._outside)
-        return Known(read_overrides(self._outside, roots, configs, nodes, SOURCES_LIMIT_S))
+        folders = models.value.pipelines if isinstance(models, Known) else ()
+        configs = [Path(each.path.real) for each in folders]
+        return Known(together(sources, read_overrides(self._outside, (), configs, nodes)))
 
     def _store(self) -> DigestStore:
         from klein_doctor.identity.digest import DigestStore

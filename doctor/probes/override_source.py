@@ -14,6 +14,7 @@ from typing import NamedTuple
 from klein_doctor.probes.override_guards import Guards
 from klein_doctor.probes.override_names import Names, Value
 from klein_doctor.probes.override_tree import Scope, Tree, dotted, last_name, parse, some, text_of
+from klein_doctor.probes.override_trim import trimmed
 from klein_doctor.probes.override_words import (
     CALLS,
     COMFY_KEY,
@@ -61,7 +62,7 @@ def read_source(text: str, library: bool) -> Found | None:
 
     library: it is imported by something else, so that its ``__main__`` never runs.
     """
-    module = parse(text)
+    module = parse(trimmed(text)) or parse(text)
     if module is None:
         return None
     tree = Tree(module)

@@ -15,9 +15,11 @@ import tempfile
 from pathlib import Path
 
 from diagnosis import Cost, run
+from overrides import fill as fill_sources
 from trees import fill, put_comfyui, put_own_python
 
 SIZES = ((0, 0), (50, 250), (200, 1000), (800, 4000))
+SOURCES = 200  # custom nodes up to which they get a hundred source files each
 
 
 def main() -> None:
@@ -30,6 +32,7 @@ def main() -> None:
         for (nodes, models), root in trees.items():
             put_own_python(root)
             fill(root, nodes, models)
+            fill_sources(root, min(nodes, SOURCES))
         costs: dict[tuple[int, int], list[Cost]] = {size: [] for size in SIZES}
         for number in range(runs + 1):
             for size, root in trees.items():
