@@ -40,6 +40,7 @@ _VARIABLE = "DIFFUSERS_ATTN_BACKEND"
 _FLAG = "--use-flash-attention"
 _OWN = "PyTorch's own attention needs nothing and is what this model uses."
 _MOST = 12
+_DEFAULT = " default"
 # Classes through which Klein or its text encoder could be loaded; another class is another model.
 _GENERAL = re.compile(r"(?:Auto|Qwen3(?!VL|_?VL)|Flux|Diffusion)|Pipeline$|^[a-z_]|^$")
 _OURS = re.compile(r"klein|flux\.?-?2|qwen3-?4b|qwen/qwen3", re.IGNORECASE)
@@ -281,7 +282,8 @@ def _place(place: Override, facts: Facts, ours: bool) -> Outcome:
     said = f"{place.how} asks for {place.asks!r}"
     if place.node and not ours:
         said = f"the custom node {place.node} loads a model of its own: {said}"
-    outcome = _outcome(judged, said, place.asks, ours)
+    # A default is taken back by choosing another in the node or on the command line.
+    outcome = _outcome(judged, said, place.asks, ours and not place.how.endswith(_DEFAULT))
     words = f"set it to 'sdpa' on line {place.line}" if place.line else "set it to 'sdpa'"
     if api == "diffusers":
         words = words.replace("'sdpa'", "'native'")
@@ -307,7 +309,11 @@ def _outcome(judged: Judged, said: str, asks: str, ours: bool) -> Outcome:
             f"{said}. It should work: {judged.why}. {_OWN}",
             evidence={"asks": asks},
         )
-    then = "Loading the model ends with an error. " if ours else "That node's model does not load. "
+    then = (
+        "Loading the model ends with an error. "
+        if ours
+        else "What is loaded so ends with an error. "
+    )
     return Outcome(
         Verdict.FAIL if ours else Verdict.WARN,
         f"{asks} is asked for and cannot be used here",

@@ -186,6 +186,12 @@ def test_transformers_5_with_kernels_fetches_what_is_absent() -> None:
     assert "Hub" in found.detail
 
 
+def test_a_default_can_be_chosen_otherwise_and_is_a_warning() -> None:
+    found = judge_one(FORCED, f.asks(c.machine(), f.override(how="widget default")))
+    assert found.verdict is WARN
+    assert "widget default" in found.detail
+
+
 def test_what_asks_for_pytorchs_own_is_no_override() -> None:
     assert alone(FORCED, f.asks(c.machine(), f.override(asks="sdpa"))) is PASS
 
