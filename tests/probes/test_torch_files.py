@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from libraries import PTX, SASS, elf, entry, pe, region
 from standin import compiler
 from targets import make_venv, put_package, put_record, site_packages
 
@@ -221,6 +222,21 @@ def portable_executable(content: bytes) -> bytes:
     place = 0x40 + len(header) + 40
     row = struct.pack("<8sIIII", b".rdata", len(content), 0, len(content), place) + bytes(16)
     return start + header + row + content
+
+
+@pytest.mark.parametrize("name", ["libtorch_cuda.so", "torch_cuda.dll"])
+def test_without_the_list_the_code_itself_is_read(env: Env, name: str) -> None:
+    machine, interpreter, site = env
+    code = region(entry(SASS, 90), entry(SASS, 120), entry(PTX, 120))
+    raw = pe([(b".nv_fatb", code)]) if name.endswith("dll") else elf([(".nv_fatbin", code)])
+    put_package(site, "torch", "2.14.1+cu130", cuda="13.0")
+    (site / "torch" / "lib").mkdir(parents=True, exist_ok=True)
+    (site / "torch" / "lib" / name).write_bytes(raw)
+    torch = read_package(machine, interpreter, "torch")
+    found = read_torch_binary(machine, interpreter, torch).archs
+    assert found == Known(("sm_90", "sm_120", "compute_120"))
+    (site / "torch" / "lib" / name).write_bytes(raw[:40])
+    assert isinstance(read_torch_binary(machine, interpreter, torch).archs, Unknown)
 
 
 def test_arch_list_in_a_windows_library(tmp_path: Path) -> None:
