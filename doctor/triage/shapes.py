@@ -17,6 +17,7 @@ _LATENT = {16: "FLUX.1 or SD 3", 4: "Stable Diffusion or SDXL", 8: "an older or 
 _FLUX2_LATENT, _FLUX2_PACKED = 32, 128
 _INSIDE_ENCODERS = (1024, 2560, 4096, 5120, 9728)
 _LEAST_TOLD = 5120  # a narrower row is met in any model
+_KIN = ("klein", "refused")
 _IDENTIFY = "Look what the files are: klein-doctor identify on the models folder."
 _OURS = ("klein", "flux.2", "flux2", "flux-2", "qwen3", "qwen_3", "z-image", "z_image")
 
@@ -26,7 +27,7 @@ def shapes(seen: Seen) -> Say | None:
     gave = int(seen.groups["b"])
     takes, gives = int(seen.groups["c"]), int(seen.groups["d"])
     known = load_known()
-    row = known.transformers.get((takes, gives))
+    row = known.transformers.get((takes, gives)) or _by_what_it_takes(takes)
     if row is None:
         return _unknown_layer(seen, gave, takes, gives)
     if row.kind == "picture":
@@ -42,6 +43,12 @@ def shapes(seen: Seen) -> Say | None:
         f"is {row.says}, not Klein 4B.",
         "Load Klein's transformer in Load Diffusion Model. " + _IDENTIFY,
     )
+
+
+def _by_what_it_takes(takes: int) -> TransformerShape | None:
+    """A transformer of another size that takes what Klein or its kin take, from their encoders."""
+    rows = load_known().transformers.values()
+    return next((row for row in rows if row.takes == takes and row.kind in _KIN), None)
 
 
 def _as_zimage() -> int:
@@ -317,7 +324,15 @@ def clip_missing(seen: Seen) -> Say | None:
 
 def model_type(seen: Seen) -> Say | None:
     """A file whose name is Klein's speaks for an old ComfyUI; another for a wrong file."""
-    name = seen.groups.get("file", "").lower()
+    name = re.split(r"[\\/]", seen.groups.get("file", "").lower())[-1]
+    if re.search(r"vae|qwen|clip|text_?enc|(?<![a-z])t5|lora", name):
+        return Say(
+            ("transformer-wrong", "workflow-mismatch"),
+            "By its name the file loaded as the transformer is another part: a VAE, a text encoder "
+            "or a LoRA.",
+            "Choose flux-2-klein-4b-fp8.safetensors in Load Diffusion Model.",
+            "high",
+        )
     if re.search(r"klein|flux[-_. ]?2", name):
         return Say(
             ("comfyui-too-old", "transformer-wrong", "asset-damaged"),

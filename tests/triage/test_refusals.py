@@ -158,3 +158,12 @@ def test_a_pickle_with_more_than_numbers_is_not_called_damaged() -> None:
 )  # fmt: skip
 def test_others(text: str, check: str) -> None:
     assert first(text) == check
+
+
+def test_a_refusal_in_the_form_of_the_api_names_what_is_missing() -> None:
+    text = (
+        '{"error": {"type": "prompt_outputs_failed_validation"}, "node_errors": {"1": {"errors": '
+        '[{"type": "value_not_in_list", "message": "Value not in list", "details": '
+        "\"unet_name: 'klein.safetensors' not in ['other.safetensors']\"}]}}}"
+    )
+    assert checks(text)[0] == "transformer-missing"

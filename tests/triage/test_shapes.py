@@ -208,3 +208,13 @@ def test_a_z_image_encoder_matters_beside_flux2_alone() -> None:
 def test_a_transformer_comfyui_does_not_know(name: str, check: str) -> None:
     line = f"RuntimeError: ERROR: Could not detect model type of: D:\\models\\unet\\{name}"
     assert first(line) == check
+
+
+def test_another_part_loaded_as_the_transformer_by_its_name() -> None:
+    said = "RuntimeError: ERROR: Could not detect model type of: D:\\m\\unet\\flux2-vae.safetensors"
+    assert checks(said)[0] == "transformer-wrong"
+
+
+def test_a_transformer_of_another_size_is_told_by_what_it_takes() -> None:
+    said = "RuntimeError: mat1 and mat2 shapes cannot be multiplied (512x15360 and 7680x128)"
+    assert checks(said)[0] == "encoder-wrong"
