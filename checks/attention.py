@@ -279,9 +279,11 @@ def _concern(place: Override, route: str) -> str:
 def _place(place: Override, facts: Facts, ours: bool) -> Outcome:
     api = "diffusers" if "backend" in place.how or place.how == "environ" else "transformers"
     judged = judge(place.asks.lower(), api, facts)
-    said = f"{place.how} asks for {place.asks!r}"
+    where = f"line {place.line}" if place.line else "the file"
+    said = f"{where} asks for {place.asks!r} ({place.how})"
     if place.node and not ours:
-        said = f"the custom node {place.node} loads a model of its own: {said}"
+        file = re.split(r"[\\/]", place.path.public)[-1]
+        said = f"the custom node {place.node} loads a model of its own: in {file} {said}"
     # A default is taken back by choosing another in the node or on the command line.
     outcome = _outcome(judged, said, place.asks, ours and not place.how.endswith(_DEFAULT))
     words = f"set it to 'sdpa' on line {place.line}" if place.line else "set it to 'sdpa'"
