@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from klein_doctor.installation import ModelFolder
 from klein_doctor.model import Facts, Known, Private, Repair, Unknown
 from klein_doctor.modelfiles import ModelFile, Models
 from klein_doctor.outcomes import gib
@@ -164,11 +166,16 @@ def _license(row: KnownFile) -> str:
 
 
 def _target(facts: Facts, category: str) -> Private | None:
-    """The first folder of a category below models/ that is named like it, else the first."""
     comfyui = facts.comfyui.value if isinstance(facts.comfyui, Known) else None
     if comfyui is None or not isinstance(comfyui.folders, Known):
         return None
-    places = [f for f in comfyui.folders.value if f.category == category]
+    return folder_for(category, comfyui.folders.value)
+
+
+def folder_for(category: str, folders: Sequence[ModelFolder]) -> Private | None:
+    """Where a new file of a category belongs: of the folders ComfyUI searches for it the first
+    that is there and named like it, else the first."""
+    places = [f for f in folders if f.category == category]
     named = [f for f in places if f.path.real.replace("\\", "/").endswith(f"/{category}")]
     there = [f for f in named if f.exists] or named or places
     return there[0].path if there else None

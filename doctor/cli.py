@@ -58,6 +58,15 @@ def _run(arguments: list[str]) -> Exit:
                 return triage(options, output, _note)
         except UsageError as error:
             raise UsageError(with_variable(str(error), options)) from error
+    if options.command == "download":
+        from klein_doctor.download.command import download
+
+        try:
+            output = Output(options.output)
+            with _reader_may_leave():
+                return download(options, output, _note)
+        except UsageError as error:
+            raise UsageError(with_variable(str(error), options)) from error
     try:
         output = Output(options.output)
         report = _report(options, lambda: output.prepare(options.format))

@@ -11,13 +11,19 @@ from klein_doctor.exits import UsageError
 ROUTES = ("auto", "comfyui", "diffusers")
 FORMATS = ("text", "brief", "json", "markdown")
 COLORS = ("auto", "always", "never")
+PROGRESS = ("auto", "plain", "json")
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 # What says which machine is judged; a report (--from) says it instead.
 _MACHINE = ("python", "comfyui", "gpu", "assume")
+_OF_DOWNLOAD = (
+    "only", "variant", "dest", "assets_from", "dry_run", "offline", "use_hf_token", "sweep",
+    "deadline", "progress", "recipe",
+)  # fmt: skip
 
 _EPILOG = """\
 exit codes: 0 healthy (warnings allowed), 1 problems, 2 wrong usage, 3 undecided,
-70 a fault of the doctor, 130 interrupted. They are the same in every format.
+7 try again (download), 70 a fault of the doctor, 130 interrupted. They are the same
+in every format.
 
 Every option but --unredacted can be set in the environment, for example
 KLEIN_DOCTOR_FORMAT=json or KLEIN_DOCTOR_STRICT=1; the command line beats it.
@@ -128,6 +134,7 @@ def parser() -> argparse.ArgumentParser:
         default="",
         help="where digests are remembered (default: the user's state folder)",
     )
+    _downloading(top)
     commands = top.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     explain = commands.add_parser(
         "explain",
@@ -144,6 +151,14 @@ def parser() -> argparse.ArgumentParser:
         "ComfyUI, a diffusers folder. Exit code 0 where all of them are of use to Klein 4B.",
     )
     identify.add_argument("paths", metavar="PATH", nargs="+")
+    commands.add_parser(
+        "download",
+        allow_abbrev=False,
+        help="fetch the model's files, or link the ones that are here, and prove them",
+        description="Puts the files of FLUX.2 [klein] 4B (Apache-2.0) in their places, each proven "
+        "by its digest while it comes. What is on this machine already is linked, not fetched; "
+        "what was broken off goes on where it ended. Exit code 7: trying again is the answer.",
+    )
     triage = commands.add_parser(
         "triage",
         allow_abbrev=False,
@@ -159,6 +174,47 @@ def parser() -> argparse.ArgumentParser:
         help="a file; - for standard input; or what is wrong, in words",
     )
     return top
+
+
+def _downloading(top: argparse.ArgumentParser) -> None:
+    group = top.add_argument_group("downloading")
+    group.add_argument(
+        "--only", metavar="ROLE", action="append", default=[],
+        help="only these parts: transformer, encoder, vae (repeat, or separate by commas)",
+    )  # fmt: skip
+    group.add_argument(
+        "--variant", metavar="NAME", action="append", default=[],
+        help="another build of a part, e.g. encoder=fp8, which takes less disk and RAM",
+    )  # fmt: skip
+    group.add_argument(
+        "--dest", metavar="DIR", default="",
+        help="a models folder, or the diffusers folder, to put the files in",
+    )  # fmt: skip
+    group.add_argument(
+        "--assets-from", metavar="DIR|URL", default="",
+        help="look here first: a stick, a share, a mirror; proven all the same",
+    )  # fmt: skip
+    group.add_argument("--dry-run", action="store_true", help="say what would be done, do nothing")
+    group.add_argument("--offline", action="store_true", help="use what is here, ask no network")
+    group.add_argument(
+        "--use-hf-token", action="store_true",
+        help="send the stored Hub token, to the Hub's own host alone (the files need none)",
+    )  # fmt: skip
+    group.add_argument(
+        "--sweep", action="store_true",
+        help="remove leftovers of broken downloads by the Hub's own client",
+    )  # fmt: skip
+    group.add_argument(
+        "--deadline", metavar="TIME", default="", help="stop after so long: 90 (seconds), 30m, 2h"
+    )
+    group.add_argument(
+        "--progress", choices=PROGRESS, default="auto",
+        help="bars on a terminal and lines elsewhere (auto), lines, or JSON lines on stderr",
+    )  # fmt: skip
+    group.add_argument(
+        "--recipe", metavar="DIR", default="",
+        help="a folder with a downloads.toml that adds or overrides files: a mirror of your own",
+    )  # fmt: skip
 
 
 def parse(argv: list[str], env: Mapping[str, str]) -> argparse.Namespace:
@@ -185,6 +241,11 @@ def parse(argv: list[str], env: Mapping[str, str]) -> argparse.Namespace:
         if env.get(variable):
             setattr(found, action.dest, _from_environment(action, variable, env[variable]))
             found.twins[option] = variable
+    if found.command != "download":
+        for name in sorted(beaten.intersection(_OF_DOWNLOAD)):
+            option = "--" + name.replace("_", "-")
+            raise UsageError(f"{option} goes with download, as in 'klein-doctor download {option}'")
+    found.only, found.variant = _split(found.only), _split(found.variant)
     found.select = _split(found.select)
     found.ignore = _split(found.ignore)
     if found.source and any(getattr(found, name) for name in _MACHINE):

@@ -31,7 +31,7 @@ def make_folder(folder: Path) -> None:
         return
     make_folder(folder.parent)
     folder.mkdir(mode=0o700, exist_ok=True)
-    _own_like_parent(folder)
+    own_like_parent(folder)
 
 
 def replace_file(path: Path, text: str) -> None:
@@ -45,14 +45,19 @@ def replace_file(path: Path, text: str) -> None:
     try:
         with open(handle, "w", encoding="utf-8") as stream:
             stream.write(text)
-        _own_like_parent(Path(temporary))
+        own_like_parent(Path(temporary))
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
 
 
-def _own_like_parent(path: Path) -> None:
+def own_like_parent(path: Path) -> None:
+    """What root makes inside a user's folder takes that folder's owner.
+
+    Raises:
+        OSError: it cannot be given away.
+    """
     if sys.platform == "win32" or os.geteuid() != 0:
         return
     owner = path.parent.stat()

@@ -1,0 +1,93 @@
+"""One writer per destination: the second waits, says for whom, and does not wait for the dead."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from klein_doctor.download.faults import DownloadError, Stopped, of_disk
+from klein_doctor.download.part import part_of, read_note
+from klein_doctor.state import make_folder, own_like_parent
+from klein_doctor.values import printable
+
+_POLL_S = 0.25
+
+
+@contextlib.contextmanager
+def claim(
+    destination: Path, idle_s: float, stop: threading.Event, note: Callable[[str], None]
+) -> Iterator[None]:
+    """Hold the lock beside a destination; it is released by the system if the holder dies.
+
+    idle_s: how long a holder that gets no further is waited for.
+
+    Raises:
+        DownloadError: another doctor holds it and is stuck, or no file can be made there.
+        Stopped: while waiting.
+    """
+    from filelock import FileLock, SoftFileLock, Timeout
+
+    path = destination.with_name(destination.name + ".part.lock")
+    try:
+        make_folder(path.parent)
+        lock = FileLock(path)
+        try:
+            _wait(lock, Timeout, destination, idle_s, stop, note)
+        except NotImplementedError:  # a file system without locks
+            lock = SoftFileLock(path)
+            _wait(lock, Timeout, destination, idle_s, stop, note)
+        with contextlib.suppress(OSError):
+            own_like_parent(path)
+    except OSError as error:
+        raise of_disk(error, str(path.parent)) from error
+    try:
+        yield
+    finally:
+        # Removed while it is held: who waits for it notices that its name is gone.
+        with contextlib.suppress(OSError):
+            path.unlink()
+        lock.release()
+
+
+def _wait(
+    lock: object, busy: type[Exception], destination: Path, idle_s: float,
+    stop: threading.Event, note: Callable[[str], None],
+) -> None:  # fmt: skip
+    told = False
+    size, since = -1, time.monotonic()
+    while True:
+        try:
+            lock.acquire(timeout=0)  # type: ignore[attr-defined]
+            return
+        except busy:
+            pass
+        now = _size(destination)
+        if now != size:
+            size, since = now, time.monotonic()
+        if time.monotonic() - since > idle_s:
+            raise DownloadError(
+                "locked", f"{_holder(destination)} holds {destination.name} and has got no "
+                f"further for {idle_s:.0f} seconds", again=True,
+            )  # fmt: skip
+        if not told:
+            note(f"{destination.name}: {_holder(destination)} is fetching it; waiting for that")
+            told = True
+        if stop.wait(_POLL_S):
+            raise Stopped
+
+
+def _holder(destination: Path) -> str:
+    found = read_note(destination)
+    host, pid, since = (printable(str(found.get(key, "?")), 60) for key in ("host", "pid", "since"))
+    return f"another klein-doctor (process {pid} on {host}, since {since})"
+
+
+def _size(destination: Path) -> int:
+    try:
+        return os.lstat(part_of(destination)).st_size
+    except OSError:
+        return 0

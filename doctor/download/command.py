@@ -1,0 +1,274 @@
+"""``klein-doctor download``: the files of a route, in their places, proven."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from klein_doctor.download import remembered
+from klein_doctor.download.faults import DownloadError, Stopped
+from klein_doctor.download.jobs import Ask, Errand, plan
+from klein_doctor.download.leftovers import leftovers, remove
+from klein_doctor.download.progress import display
+from klein_doctor.download.reuse import candidates
+from klein_doctor.download.run import Done, Step, Tools, need_room, perform, survey
+from klein_doctor.download.sources import HubSource, MirrorSource, Source, require_client
+from klein_doctor.exits import Exit, UsageError
+from klein_doctor.identity.digest import DigestStore
+from klein_doctor.output import Output
+from klein_doctor.probes.outside import Outside
+from klein_doctor.recipe import load
+from klein_doctor.recipe_downloads import Downloads, load_downloads
+from klein_doctor.report.download import Summary, render_json, render_text
+from klein_doctor.rows import RecipeError
+from klein_doctor.state import replace_file, state_folder
+from klein_doctor.target import Wish
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def download(options: argparse.Namespace, output: Output, note: Callable[[str], None]) -> Exit:
+    """Fetch what is missing, write what became of it, and return the exit code.
+
+    Raises:
+        UsageError: in one line.
+    """
+    if options.format not in ("text", "json"):
+        raise UsageError(f"--format {options.format}: download writes text or json")
+    deadline = seconds(options.deadline)
+    until = time.monotonic() + deadline if deadline else None
+    downloads = _tables(options.recipe)
+    outside = Outside.real()
+    state = state_folder(options.state_dir, os.environ)
+    errand = plan(_ask(options), downloads, outside)
+    if not options.offline:
+        require_client()
+    tools = Tools(
+        downloads, DigestStore(state), _sources(options, downloads, note),
+        display(options.progress), threading.Event(), options.deep,
+    )  # fmt: skip
+    with _signals(tools.stop):
+        summary = _run(options, errand, tools, until, outside)
+    _remember(state, summary, tools, note)
+    render = render_json if options.format == "json" else render_text
+    output.send(lambda stream: render(summary, stream))
+    return summary.exit_code
+
+
+def seconds(text: str) -> float:
+    """A length of time such as ``90``, ``30m`` or ``1.5h``; 0 for "".
+
+    Raises:
+        UsageError: it is none.
+    """
+    if not text:
+        return 0.0
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)\s*([smhd]?)", text.strip())
+    if found is None or float(found.group(1)) == 0:
+        raise UsageError(f"--deadline {text[:40]}: use seconds, or for example 30m or 2h")
+    return float(found.group(1)) * _UNITS[found.group(2)]
+
+
+def _ask(options: argparse.Namespace) -> Ask:
+    wish = Wish(options.python, options.comfyui, "", "", options.route)
+    return Ask(wish, options.only, options.variant, options.dest, options.assets_from)
+
+
+def _tables(folder: str) -> Downloads:
+    try:
+        return load_downloads(Path(folder) if folder else None)
+    except RecipeError as error:
+        raise UsageError(f"--recipe {folder}: {error}") from error
+
+
+def _sources(
+    options: argparse.Namespace, downloads: Downloads, note: Callable[[str], None]
+) -> list[Source]:
+    """The mirror that was named, then the Hub; none at all offline."""
+    if options.offline:
+        return []
+    read_s = float(downloads.limits.read_s)
+    found: list[Source] = []
+    if "://" in options.assets_from:
+        if not re.match(r"https?://[^/]", options.assets_from):
+            raise UsageError(f"--assets-from {options.assets_from[:200]}: a folder, or https://…")
+        found.append(MirrorSource(options.assets_from, read_s))
+    hub = HubSource(read_s)
+    own = hub.address == downloads.limits.hub
+    if not own:
+        note(f"HF_ENDPOINT is set: the files come from {hub.host}, and are proven all the same")
+    if options.use_hf_token:
+        if own:
+            from huggingface_hub import get_token
+
+            hub.token = get_token()
+        else:
+            note(f"--use-hf-token: no token is sent to {hub.host}, which is not the Hub's own host")
+    return [*found, hub]
+
+
+# --- the run ---------------------------------------------------------------------------------
+
+
+def _run(
+    options: argparse.Namespace,
+    errand: Errand,
+    tools: Tools,
+    until: float | None,
+    outside: Outside,
+) -> Summary:
+    shown = tools.display
+    assets = [job.asset for job in errand.jobs]
+    try:
+        steps = survey(errand.jobs, candidates(assets, errand.places), tools)
+    except Stopped:
+        raise KeyboardInterrupt from None
+    total = sum(asset.size for asset in assets)
+    here = sum(s.job.asset.size for s in steps if s.how != "fetch") + sum(s.kept for s in steps)
+    shown.note(_first_line(steps, total, here))
+    ended = _dry(steps, tools) if options.dry_run else _do(steps, tools, until, total, here)
+    old = leftovers(errand.caches, errand.folders, tools.downloads.limits.orphan_age_s)
+    freed = 0
+    if options.sweep and not options.dry_run:
+        freed, refused = remove(old)
+        old = [item for item in old if item.path.exists()]
+        for line in refused:
+            shown.note(f"not removed: {line}")
+    whole = all(done.state in _THERE for done in ended)
+    if whole and errand.reference is not None and not options.dry_run:
+        _point(errand.reference)
+    code = _exit(ended, interrupted=tools.stop.is_set())
+    sums = (total, here)
+    return Summary(errand.route, options.dry_run, *sums, tuple(ended), tuple(old), freed, code)
+
+
+_THERE = ("here", "cloned", "linked", "copied", "fetched")
+
+
+def _first_line(steps: Sequence[Step], total: int, here: int) -> str:
+    missing = total - here
+    if not missing:
+        return f"{_gb(total)} in all, and all of it is on this machine already"
+    files = sum(step.how == "fetch" for step in steps)
+    kept = sum(step.kept for step in steps)
+    part = f" ({_gb(kept)} of it from an earlier try)" if kept else ""
+    named = "file" if files == 1 else "files"
+    return (
+        f"{_gb(total)} in all: {_gb(here)} are on this machine already{part}, "
+        f"{_gb(missing)} in {files} {named} are to be fetched"
+    )
+
+
+def _gb(size: int) -> str:
+    """Decimal, as the Hub and the makers of disks count."""
+    return f"{size / 1e9:.2f} GB" if size >= 10_000_000 else f"{size / 1e6:.2f} MB"
+
+
+def _do(
+    steps: Sequence[Step], tools: Tools, until: float | None, total: int, here: int
+) -> list[Done]:
+    try:
+        need_room(steps, load().memory.room.bytes)
+    except DownloadError as fault:
+        return [
+            Done(step.job, "here") if step.how == "here" else Done(step.job, "failed", fault=fault)
+            for step in steps
+        ]
+    busy = [step for step in steps if step.how != "here"]
+    if busy:
+        # What is linked or taken up is counted when it happens.
+        tools.display.begin(total, total - sum(step.job.asset.size for step in busy))
+    try:
+        return perform(steps, tools, until, tools.downloads.limits.at_once)
+    finally:
+        tools.display.end()
+
+
+def _dry(steps: Sequence[Step], tools: Tools) -> list[Done]:
+    """What would be done; the sources are asked whether they have it."""
+    names = {"here": "here", "copy": "to copy", "fetch": "to fetch"}
+    ended = []
+    for step in steps:
+        fault = _reachable(step, tools) if step.how == "fetch" else None
+        state = "failed" if fault is not None else names[step.how]
+        ended.append(Done(step.job, state, step.source, kept=step.kept, fault=fault))
+    try:
+        need_room(steps, load().memory.room.bytes)
+    except DownloadError as fault:
+        return [
+            done if done.state == "here" else done._replace(state="failed", fault=fault)
+            for done in ended
+        ]
+    return ended
+
+
+def _reachable(step: Step, tools: Tools) -> DownloadError | None:
+    last: DownloadError | None = DownloadError(
+        "offline", "it is not on this machine, and --offline forbids fetching it"
+    )
+    for source in tools.sources:
+        try:
+            source.check(step.job.asset)
+            return None
+        except DownloadError as fault:
+            last = fault
+    return last
+
+
+def _point(reference: tuple[Path, str]) -> None:
+    """Make the snapshot the current one where the cache knows of none."""
+    path, revision = reference
+    if not path.exists():
+        with contextlib.suppress(OSError):
+            replace_file(path, revision)
+
+
+def _exit(ended: Sequence[Done], *, interrupted: bool) -> Exit:
+    faults = [done.fault for done in ended if done.fault is not None]
+    if any(fault.again for fault in faults):
+        return Exit.TRY_AGAIN
+    if faults:
+        return Exit.PROBLEMS
+    stopped = any(done.state == "stopped" for done in ended)
+    return Exit.INTERRUPTED if stopped and interrupted else Exit.OK
+
+
+def _remember(
+    state: Path | None, summary: Summary, tools: Tools, note: Callable[[str], None]
+) -> None:
+    try:
+        tools.store.save()
+        if state is not None and tools.sources and not summary.dry_run:
+            host = getattr(tools.sources[-1], "address", "")
+            remembered.remember(state, summary.done, host)
+    except OSError as error:
+        note(f"what was learned could not be remembered: {error.strerror or error}")
+
+
+@contextlib.contextmanager
+def _signals(stop: threading.Event) -> Iterator[None]:
+    """A polite request to end is taken like Ctrl-C: what came is kept."""
+
+    def ask(*_: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {}
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and threading.current_thread() is threading.main_thread():
+            before[number] = signal.signal(number, ask)
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)

@@ -1,0 +1,196 @@
+"""A file on its way: beside its destination, resumable, its digest computed while it is written.
+
+``NAME.part`` holds what came so far, ``NAME.part.json`` which file that is a part of.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import queue
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from klein_doctor.download.faults import Stopped, of_disk
+from klein_doctor.identity.headers import read_small
+from klein_doctor.state import make_folder, own_like_parent, replace_file
+
+_SCHEMA = "klein-doctor/part/1"
+_BLOCK = 1 << 20
+_WAITING = 64  # blocks that were written and are not hashed yet
+_LONGEST = 4096
+
+Tick = Callable[[int], None]
+
+
+def part_of(destination: Path) -> Path:
+    """The part of a destination."""
+    return destination.with_name(destination.name + ".part")
+
+
+def note_of(destination: Path) -> Path:
+    """The note beside it."""
+    return destination.with_name(destination.name + ".part.json")
+
+
+def kept(destination: Path, sha256: str, size: int) -> int:
+    """How many bytes of this very file lie there from an earlier try; 0 for any other part."""
+    note = read_note(destination)
+    if note.get("sha256") != sha256 or note.get("size") != size:
+        return 0
+    try:
+        found = os.lstat(part_of(destination)).st_size
+    except OSError:
+        return 0
+    return found if found <= size else 0
+
+
+def read_note(destination: Path) -> dict[str, Any]:
+    """What the note says; {} for none, or one that is damaged."""
+    try:
+        data = json.loads(read_small(note_of(destination), _LONGEST))
+        return data if isinstance(data, dict) and data.get("schema") == _SCHEMA else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
+
+
+class Part:
+    """The part of one destination, open for writing; a context manager that keeps what came.
+
+    tick is told of bytes as they are there, negative where some are given up.
+    """
+
+    def __init__(
+        self, destination: Path, sha256: str, size: int, tick: Tick, stop: threading.Event
+    ) -> None:
+        self.destination = destination
+        self.path = part_of(destination)
+        self.sha256, self.length = sha256, size
+        self.size = 0
+        self.carried = 0  # bytes of an earlier run
+        self._tick, self._stop = tick, stop
+        self._handle = -1
+        self._hasher = _Hasher()
+
+    def __enter__(self) -> Part:
+        """Open it, and hash what is there.
+
+        Raises:
+            DownloadError: it cannot be written. Stopped: while hashing.
+        """
+        there = kept(self.destination, self.sha256, self.length)
+        try:
+            make_folder(self.path.parent)
+            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+            flags |= getattr(os, "O_BINARY", 0)
+            self._handle = os.open(self.path, flags, 0o666)
+            own_like_parent(self.path)
+            os.ftruncate(self._handle, there)
+            self._write_note()
+            self._take_up(there)
+        except OSError as error:
+            self.__exit__()
+            raise of_disk(error, str(self.path)) from error
+        except BaseException:
+            self.__exit__()
+            raise
+        self.carried = self.size
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._hasher.close()
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+    def write(self, block: bytes) -> None:
+        """Append; what was written counts even where the rest fails.
+
+        Raises:
+            DownloadError: it cannot be written.
+        """
+        view = memoryview(block)
+        while view:
+            try:
+                count = os.write(self._handle, view)
+            except OSError as error:
+                raise of_disk(error, str(self.path.parent)) from error
+            self._hasher.put(view[:count])
+            self.size += count
+            self._tick(count)
+            view = view[count:]
+
+    def restart(self) -> None:
+        """Give up what is there."""
+        self._hasher.close()
+        self._hasher = _Hasher()
+        os.ftruncate(self._handle, 0)
+        os.lseek(self._handle, 0, os.SEEK_SET)
+        self._tick(-self.size)
+        self.size = self.carried = 0
+
+    def digest(self) -> str:
+        """The SHA-256 of what is there."""
+        return self._hasher.digest()
+
+    def finish(self) -> None:
+        """Bring everything to the disk, so that the name never outlives the content.
+
+        Raises:
+            DownloadError: the disk says no only now.
+        """
+        try:
+            os.fsync(self._handle)
+        except OSError as error:
+            raise of_disk(error, str(self.path.parent)) from error
+
+    def _take_up(self, there: int) -> None:
+        while self.size < there:
+            if self._stop.is_set():
+                raise Stopped
+            block = os.read(self._handle, min(_BLOCK, there - self.size))
+            if not block:
+                break
+            self._hasher.put(block)
+            self.size += len(block)
+            self._tick(len(block))
+
+    def _write_note(self) -> None:
+        note = {
+            "schema": _SCHEMA, "sha256": self.sha256, "size": self.length, "pid": os.getpid(),
+            "host": socket.gethostname(), "since": time.strftime("%H:%M:%S"),
+        }  # fmt: skip
+        replace_file(note_of(self.destination), json.dumps(note))
+
+
+class _Hasher:
+    """SHA-256 on a thread of its own: the network does not wait for it."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256(usedforsecurity=False)
+        self._queue: queue.Queue[memoryview | bytes | None] = queue.Queue(_WAITING)
+        self._thread = threading.Thread(target=self._work, name="sha256", daemon=True)
+        self._thread.start()
+
+    def put(self, block: memoryview | bytes) -> None:
+        self._queue.put(block)
+
+    def digest(self) -> str:
+        self._queue.join()
+        return self._digest.hexdigest()
+
+    def close(self) -> None:
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join()
+
+    def _work(self) -> None:
+        while (block := self._queue.get()) is not None:
+            self._digest.update(block)
+            self._queue.task_done()
+        self._queue.task_done()

@@ -1,0 +1,357 @@
+"""Doing it: prove what is here, look at the room, then link, copy or fetch, file by file."""
+
+from __future__ import annotations
+
+import queue
+import shutil
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from klein_doctor.download.claim import claim
+from klein_doctor.download.faults import DownloadError, Stopped, of_disk
+from klein_doctor.download.jobs import Job
+from klein_doctor.download.part import Part, kept
+from klein_doctor.download.place import bring, settle
+from klein_doctor.download.progress import Display
+from klein_doctor.download.sources import Source, Stream
+from klein_doctor.download.transfer import Transfer
+from klein_doctor.identity.digest import DigestStore, hash_files
+from klein_doctor.outcomes import gib
+from klein_doctor.recipe_downloads import Asset, Downloads
+
+_BLOCK = 1 << 20
+_WORTH_TELLING = 1 << 28  # bytes to hash, from which on the user is told
+# So that the digest of a file that was just written can be remembered for it: its time has passed.
+_LATER_S = 0.06
+
+
+class Step(NamedTuple):
+    """What is to be done for a job. how: ``here``, ``copy`` or ``fetch``; kept: of its part."""
+
+    job: Job
+    how: str
+    source: Path | None = None
+    kept: int = 0
+
+
+class Done(NamedTuple):
+    """How a job ended.
+
+    state: ``here``, ``cloned``, ``linked``, ``copied``, ``fetched``, ``failed``, ``stopped`` or,
+    of a dry run, ``to copy`` and ``to fetch``. kept: bytes of the part that stay.
+    """
+
+    job: Job
+    state: str
+    source: Path | None = None
+    aside: Path | None = None
+    kept: int = 0
+    fault: DownloadError | None = None
+
+
+class Tools(NamedTuple):
+    """What every worker needs. sources: where to fetch from, in order; none offline."""
+
+    downloads: Downloads
+    store: DigestStore
+    sources: Sequence[Source]
+    display: Display
+    stop: threading.Event
+    deep: bool
+
+
+# --- what there is ---------------------------------------------------------------------------
+
+
+def survey(jobs: Sequence[Job], found: dict[Asset, list[Path]], tools: Tools) -> list[Step]:
+    """How each job can be done, proven by digests; here and copies before anything is fetched."""
+    _hash(_there(jobs), tools)
+    steps = {job: _here(job, tools) for job in jobs}
+    missing = [job for job in jobs if steps[job] is None]
+    _hash([path for job in missing for path in found.get(job.asset, [])], tools)
+    return [steps[job] or _elsewhere(job, found.get(job.asset, []), tools) for job in jobs]
+
+
+def _there(jobs: Sequence[Job]) -> list[Path]:
+    """What has a job's name and size, at its place or beside."""
+    named = [
+        (folder / job.asset.name, job.asset)
+        for job in jobs
+        for folder in (job.destination.parent, *job.beside)
+    ]
+    return [path for path, asset in named if _size(path) in dict(asset.builds)]
+
+
+def _hash(paths: Sequence[Path], tools: Tools) -> None:
+    """Hash what is not remembered, on all cores; with --deep what is remembered, too."""
+    unknown = [path for path in paths if tools.deep or not _remembered(path, tools.store)]
+    total = sum(map(_size, unknown))
+    if total >= _WORTH_TELLING:
+        what = f"{len(unknown)} files" if len(unknown) > 1 else unknown[0].name
+        tools.display.note(f"checking {what} ({gib(total)}) by digest")
+
+    def tick(_: Path, __: int) -> None:
+        if tools.stop.is_set():
+            raise Stopped
+
+    hash_files(unknown, tools.store, tick, anew=tools.deep)
+
+
+def _here(job: Job, tools: Tools) -> Step | None:
+    for folder in (job.destination.parent, *job.beside):
+        if proven(folder / job.asset.name, job.asset, tools):
+            return Step(job._replace(destination=folder / job.asset.name), "here")
+    return None
+
+
+def _elsewhere(job: Job, candidates: list[Path], tools: Tools) -> Step:
+    asset = job.asset
+    for path in candidates:
+        if proven(path, asset, tools, only_first=True):
+            return Step(job, "copy", path)
+    return Step(job, "fetch", None, kept(job.destination, asset.sha256, asset.size))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size if path.is_file() else -1
+    except OSError:
+        return -1
+
+
+def _remembered(path: Path, store: DigestStore) -> bool:
+    try:
+        return bool(store.get(path.stat()))
+    except OSError:
+        return True  # it is not there to be hashed
+
+
+def proven(path: Path, asset: Asset, tools: Tools, *, only_first: bool = False) -> bool:
+    """Whether a file is a genuine build, by size first and then by digest."""
+    builds = asset.builds[:1] if only_first else asset.builds
+    if _size(path) not in dict(builds):
+        return False
+
+    def tick(_: Path, __: int) -> None:
+        if tools.stop.is_set():
+            raise Stopped
+
+    return hash_files([path], tools.store, tick)[path] in [digest for _, digest in builds]
+
+
+def need_room(steps: Sequence[Step], margin: int) -> None:
+    """See that everything fits, on every file system concerned.
+
+    Raises:
+        DownloadError: it does not; nothing was written.
+    """
+    needs: dict[int, tuple[Path, int]] = {}
+    for step in steps:
+        if step.how == "here":
+            continue
+        folder = _existing(step.job.destination.parent)
+        if step.source is not None and _same_device(step.source, folder):
+            continue  # a link takes no room
+        device = folder.stat().st_dev
+        place, bytes_ = needs.get(device, (folder, 0))
+        needs[device] = (place, bytes_ + step.job.asset.size - step.kept)
+    for place, bytes_ in needs.values():
+        try:
+            free = shutil.disk_usage(place).free
+        except OSError:
+            continue
+        if free < bytes_ + margin:
+            raise DownloadError(
+                "space", f"{gib(bytes_)} are still to be written below {place}, and its file "
+                f"system has {gib(free)} free: {gib(bytes_ + margin - free)} are missing. Nothing "
+                "was fetched; make room, or name another disk with --dest",
+            )  # fmt: skip
+
+
+def _existing(folder: Path) -> Path:
+    while not folder.is_dir() and folder.parent != folder:
+        folder = folder.parent
+    return folder
+
+
+def _same_device(source: Path, folder: Path) -> bool:
+    try:
+        return source.stat().st_dev == folder.stat().st_dev
+    except OSError:
+        return False
+
+
+# --- doing it --------------------------------------------------------------------------------
+
+
+def perform(
+    steps: Sequence[Step], tools: Tools, deadline: float | None, at_once: int
+) -> list[Done]:
+    """Do every step, several at once; stops when tools.stop is set or the deadline has passed.
+
+    deadline: on the monotonic clock. Returns in any case, with what became of each job.
+    """
+    waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for number in sorted(range(len(steps)), key=lambda n: -steps[n].job.asset.size):
+        waiting.put(number)
+    ended: dict[int, Done | BaseException] = {}
+    workers = [
+        # Daemons: what hangs in a read must not keep the user waiting after Ctrl-C.
+        threading.Thread(target=_work, args=(steps, waiting, ended, tools), daemon=True)
+        for _ in range(max(1, min(at_once, len(steps))))
+    ]
+    for worker in workers:
+        worker.start()
+    late = False
+    try:
+        while any(worker.is_alive() for worker in workers):
+            if deadline is not None and time.monotonic() >= deadline and not tools.stop.is_set():
+                late = True
+                tools.stop.set()
+            if tools.stop.is_set():
+                _settle_down(workers)
+                break
+            workers[0].join(0.1)
+            workers = [worker for worker in workers if worker.is_alive()] or workers
+    except KeyboardInterrupt:
+        tools.stop.set()
+        _settle_down(workers)
+    return [_end(step, ended.get(number), late) for number, step in enumerate(steps)]
+
+
+def _settle_down(workers: Sequence[threading.Thread]) -> None:
+    until = time.monotonic() + 1.0
+    for worker in workers:
+        worker.join(max(0.0, until - time.monotonic()))
+
+
+def _end(step: Step, found: Done | BaseException | None, late: bool) -> Done:
+    if isinstance(found, Done):
+        return found
+    if isinstance(found, DownloadError):
+        return Done(step.job, "failed", fault=found, kept=_kept(step.job))
+    if found is not None and not isinstance(found, Stopped):
+        raise found
+    fault = None
+    if late:
+        fault = DownloadError("deadline", "the deadline has passed", again=True)
+    return Done(step.job, "stopped", fault=fault, kept=_kept(step.job))
+
+
+def _kept(job: Job) -> int:
+    return kept(job.destination, job.asset.sha256, job.asset.size)
+
+
+def _work(
+    steps: Sequence[Step],
+    waiting: queue.SimpleQueue[int],
+    ended: dict[int, Done | BaseException],
+    tools: Tools,
+) -> None:
+    while not tools.stop.is_set():
+        try:
+            number = waiting.get_nowait()
+        except queue.Empty:
+            return
+        job = steps[number].job
+        try:
+            ended[number] = _do(steps[number], tools)
+        except BaseException as error:
+            ended[number] = error
+        end = ended[number]
+        tools.display.done(job.asset.label, end.state if isinstance(end, Done) else "failed")
+
+
+def _do(step: Step, tools: Tools) -> Done:
+    job = step.job
+    if step.how == "here":
+        return Done(job, "here")
+    idle = tools.downloads.limits.lock_idle_s
+    with claim(job.destination, idle, tools.stop, tools.display.note):
+        # Another doctor may have finished it while this one waited.
+        if proven(job.destination, job.asset, tools):
+            return Done(job, "here")
+        if step.source is not None and proven(step.source, job.asset, tools, only_first=True):
+            how = bring(step.source, job.destination)
+            if not how:
+                _copy(step.source, job, tools)
+                how = "copied"
+            return _placed(job, how, tools, step.source)
+        _fetch(job, tools)
+        return _placed(job, "fetched", tools, None)
+
+
+def _placed(job: Job, how: str, tools: Tools, source: Path | None) -> Done:
+    aside = settle(job.destination, tools.downloads.rules, tools.store)
+    time.sleep(_LATER_S)
+    tools.store.put(job.destination.stat(), job.asset.sha256, time.time_ns())
+    return Done(job, how, source, aside)
+
+
+def _part(job: Job, tools: Tools, doing: str) -> Part:
+    asset = job.asset
+    tools.display.file(asset.label, asset.size, doing)
+
+    def tick(count: int) -> None:
+        tools.display.add(asset.label, count)
+
+    return Part(job.destination, asset.sha256, asset.size, tick, tools.stop)
+
+
+def _fetch(job: Job, tools: Tools) -> None:
+    """From the first source that has it."""
+    last: DownloadError | None = None
+    with _part(job, tools, "fetching") as part:
+        for source in tools.sources:
+            try:
+                Transfer(
+                    job.asset, part, source, tools.downloads.limits, tools.stop, tools.display.note
+                ).run()
+                part.finish()
+                return
+            except DownloadError as fault:
+                last = fault
+                if (
+                    fault.cause not in ("missing", "other", "content")
+                    or source is tools.sources[-1]
+                ):
+                    raise
+                tools.display.note(f"{job.asset.label}: {fault.says}; the next source is asked")
+    raise last or DownloadError(
+        "offline", "it is not on this machine, and --offline forbids fetching it"
+    )
+
+
+def _copy(source: Path, job: Job, tools: Tools) -> None:
+    """A copy is proven like a download: what was read may not be what was hashed before."""
+    limits = tools.downloads.limits
+    with _part(job, tools, "copying") as part:
+        Transfer(job.asset, part, _Disk(source), limits, tools.stop, tools.display.note).run()
+        part.finish()
+
+
+class _Disk:
+    """A file as a source."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.host = str(path)
+
+    def check(self, asset: Asset) -> None:
+        """It was proven already."""
+
+    def open(self, asset: Asset, start: int) -> AbstractContextManager[Stream]:
+        return self._open(start)
+
+    @contextmanager
+    def _open(self, start: int) -> Iterator[Stream]:
+        try:
+            with self.path.open("rb") as stream:
+                stream.seek(start)
+                yield Stream(start, -1, iter(lambda: stream.read(_BLOCK), b""))
+        except OSError as error:
+            raise of_disk(error, self.host) from error
