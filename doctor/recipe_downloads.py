@@ -169,8 +169,8 @@ def load_downloads(extra: Path | None = None) -> Downloads:
             limits = rows(Limits, more, "limits")[0]
         if "asset" in more:
             added = [_asset(row, repositories, rules) for row in rows(AssetRow, more, "asset")]
-            taken = {_key(asset) for asset in added}
-            assets = [asset for asset in assets if _key(asset) not in taken] + added
+            by_key = {_key(asset): asset for asset in (*assets, *added)}
+            assets = list(by_key.values())
     return Downloads(
         assets=tuple(assets),
         licenses=tuple(row.name for row in rows(LicenseRow, data, "license")),

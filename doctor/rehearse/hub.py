@@ -266,7 +266,9 @@ class _Server(ThreadingHTTPServer):
         self.hub = hub
         self.origin = origin
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.address = f"http://127.0.0.1:{self.server_port}"
+        # By another name: huggingface_hub 1.x tells origins apart by their host alone.
+        host = "127.0.0.1" if origin == "hub" else "localhost"
+        self.address = f"http://{host}:{self.server_port}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that goes away in the middle is no fault."""
