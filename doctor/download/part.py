@@ -10,6 +10,7 @@ import json
 import os
 import queue
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -23,6 +24,9 @@ from klein_doctor.state import make_folder, own_like_parent, replace_file
 _SCHEMA = "klein-doctor/part/1"
 _BLOCK = 1 << 20
 _WAITING = 64  # blocks that were written and are not hashed yet
+# So often what was written is brought to the disk: else the last fsync takes minutes on a slow
+# disk, and a file larger than memory pushes everything else out of it.
+_FLUSH = 1 << 25
 _LONGEST = 4096
 
 Tick = Callable[[int], None]
@@ -76,6 +80,7 @@ class Part:
         self._tick, self._stop = tick, stop
         self._handle = -1
         self._hasher = _Hasher()
+        self._flusher = _Flusher()
 
     def __enter__(self) -> Part:
         """Open it, and hash what is there.
@@ -91,6 +96,7 @@ class Part:
             self._handle = os.open(self.path, flags, 0o666)
             own_like_parent(self.path)
             os.ftruncate(self._handle, there)
+            self._flusher.handle = self._handle
             self._write_note()
             self._take_up(there)
         except OSError as error:
@@ -104,6 +110,7 @@ class Part:
 
     def __exit__(self, *_: object) -> None:
         self._hasher.close()
+        self._flusher.close()
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
@@ -122,6 +129,7 @@ class Part:
                 raise of_disk(error, str(self.path.parent)) from error
             self._hasher.put(view[:count])
             self.size += count
+            self._flusher.reached(self.size)
             self._tick(count)
             view = view[count:]
 
@@ -145,6 +153,9 @@ class Part:
             DownloadError: the disk says no only now.
         """
         try:
+            self._flusher.close()
+            if self._flusher.error is not None:
+                raise self._flusher.error
             os.fsync(self._handle)
         except OSError as error:
             raise of_disk(error, str(self.path.parent)) from error
@@ -166,6 +177,40 @@ class Part:
             "host": socket.gethostname(), "since": time.strftime("%H:%M:%S"),
         }  # fmt: skip
         replace_file(note_of(self.destination), json.dumps(note))
+
+
+class _Flusher:
+    """Brings what was written to the disk on a thread of its own, and lets go of its memory."""
+
+    def __init__(self) -> None:
+        self.handle = -1
+        self.error: OSError | None = None  # the system tells it once, not again at the end
+        self._asked = 0
+        self._queue: queue.Queue[int | None] = queue.Queue(2)
+        self._thread = threading.Thread(target=self._work, name="flush", daemon=True)
+        self._thread.start()
+
+    def reached(self, size: int) -> None:
+        """The file has so many bytes now; waits where the disk is far behind."""
+        if size < self._asked:  # it was begun anew
+            self._asked = 0
+        if size - self._asked >= _FLUSH:
+            self._asked = size
+            self._queue.put(size)
+
+    def close(self) -> None:
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join()
+
+    def _work(self) -> None:
+        while (size := self._queue.get()) is not None:
+            try:
+                getattr(os, "fdatasync", os.fsync)(self.handle)
+                if sys.platform == "linux":
+                    os.posix_fadvise(self.handle, 0, size, os.POSIX_FADV_DONTNEED)
+            except OSError as error:
+                self.error = error
 
 
 class _Hasher:
