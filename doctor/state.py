@@ -21,16 +21,18 @@ def state_folder(given: str, env: Mapping[str, str]) -> Path | None:
     return platformdirs.user_state_path("klein-doctor", appauthor=False)
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path, mode: int = 0o700) -> None:
     """Create a folder; what root makes inside a user's folder takes that folder's owner.
+
+    mode: the rights of what is made, less the umask; a folder of models is for others, too.
 
     Raises:
         OSError: it cannot be made.
     """
     if folder.is_dir():
         return
-    make_folder(folder.parent)
-    folder.mkdir(mode=0o700, exist_ok=True)
+    make_folder(folder.parent, mode)
+    folder.mkdir(mode=mode, exist_ok=True)
     own_like_parent(folder)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from klein_doctor.download.faults import DownloadError, Stopped, of_disk
-from klein_doctor.download.part import part_of, read_note
+from klein_doctor.download.part import MODE, part_of, read_note
 from klein_doctor.state import make_folder, own_like_parent
 from klein_doctor.values import printable
 
@@ -33,7 +33,7 @@ def claim(
 
     path = destination.with_name(destination.name + ".part.lock")
     try:
-        make_folder(path.parent)
+        make_folder(path.parent, MODE)
         lock = FileLock(path)
         try:
             _wait(lock, Timeout, destination, idle_s, stop, note)

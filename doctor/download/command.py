@@ -27,7 +27,7 @@ from klein_doctor.output import Output
 from klein_doctor.probes.outside import Outside
 from klein_doctor.recipe import load
 from klein_doctor.recipe_downloads import Downloads, load_downloads
-from klein_doctor.report.download import Summary, render_json, render_text
+from klein_doctor.report.download import Summary, gb, render_json, render_text
 from klein_doctor.rows import RecipeError
 from klein_doctor.state import replace_file, state_folder
 from klein_doctor.target import Wish
@@ -144,7 +144,7 @@ def _run(
             shown.note(f"not removed: {line}")
     whole = all(done.state in _THERE for done in ended)
     if whole and errand.reference is not None and not options.dry_run:
-        _point(errand.reference)
+        point(errand.reference)
     code = _exit(ended, interrupted=tools.stop.is_set())
     sums = (total, here)
     return Summary(errand.route, options.dry_run, *sums, tuple(ended), tuple(old), freed, code)
@@ -156,20 +156,13 @@ _THERE = ("here", "cloned", "linked", "copied", "fetched")
 def _first_line(steps: Sequence[Step], total: int, here: int) -> str:
     missing = total - here
     if not missing:
-        return f"{_gb(total)} in all, and all of it is on this machine already"
+        return f"{gb(total)} in all, and all of it is on this machine already"
     files = sum(step.how == "fetch" for step in steps)
     kept = sum(step.kept for step in steps)
-    part = f" ({_gb(kept)} of it from an earlier try)" if kept else ""
+    part = f" ({gb(kept)} of it from an earlier try)" if kept else ""
     named = "file" if files == 1 else "files"
-    return (
-        f"{_gb(total)} in all: {_gb(here)} are on this machine already{part}, "
-        f"{_gb(missing)} in {files} {named} are to be fetched"
-    )
-
-
-def _gb(size: int) -> str:
-    """Decimal, as the Hub and the makers of disks count."""
-    return f"{size / 1e9:.2f} GB" if size >= 10_000_000 else f"{size / 1e6:.2f} MB"
+    there = f"{gb(here)} are on this machine already{part}" if here else "nothing of it is here yet"
+    return f"{gb(total)} in all: {there}, {gb(missing)} in {files} {named} are to be fetched"
 
 
 def _do(
@@ -223,7 +216,7 @@ def _reachable(step: Step, tools: Tools) -> DownloadError | None:
     return last
 
 
-def _point(reference: tuple[Path, str]) -> None:
+def point(reference: tuple[Path, str]) -> None:
     """Make the snapshot the current one where the cache knows of none."""
     path, revision = reference
     if not path.exists():

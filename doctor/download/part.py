@@ -29,7 +29,10 @@ _WAITING = 64  # blocks that were written and are not hashed yet
 _FLUSH = 1 << 25
 _LONGEST = 4096
 
-Tick = Callable[[int], None]
+MODE = 0o777  # of folders for models, less the umask
+
+# Bytes, and whether they came just now.
+Tick = Callable[[int, bool], None]
 
 
 def part_of(destination: Path) -> Path:
@@ -90,7 +93,7 @@ class Part:
         """
         there = kept(self.destination, self.sha256, self.length)
         try:
-            make_folder(self.path.parent)
+            make_folder(self.path.parent, MODE)
             flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
             flags |= getattr(os, "O_BINARY", 0)
             self._handle = os.open(self.path, flags, 0o666)
@@ -130,7 +133,7 @@ class Part:
             self._hasher.put(view[:count])
             self.size += count
             self._flusher.reached(self.size)
-            self._tick(count)
+            self._tick(count, True)
             view = view[count:]
 
     def restart(self) -> None:
@@ -139,7 +142,7 @@ class Part:
         self._hasher = _Hasher()
         os.ftruncate(self._handle, 0)
         os.lseek(self._handle, 0, os.SEEK_SET)
-        self._tick(-self.size)
+        self._tick(-self.size, True)
         self.size = self.carried = 0
 
     def digest(self) -> str:
@@ -169,7 +172,7 @@ class Part:
                 break
             self._hasher.put(block)
             self.size += len(block)
-            self._tick(len(block))
+            self._tick(len(block), False)
 
     def _write_note(self) -> None:
         note = {

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from klein_doctor.download.faults import of_disk
-from klein_doctor.download.part import note_of, part_of
+from klein_doctor.download.part import MODE, note_of, part_of
 from klein_doctor.identity.digest import DigestStore
 from klein_doctor.identity.look import look
 from klein_doctor.recipe_assets import AssetRules
@@ -29,7 +29,7 @@ def bring(source: Path, destination: Path) -> str:
     """
     part = part_of(destination)
     try:
-        make_folder(part.parent)
+        make_folder(part.parent, MODE)
         part.unlink(missing_ok=True)
     except OSError as error:
         raise of_disk(error, str(part.parent)) from error

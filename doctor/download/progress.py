@@ -25,8 +25,8 @@ class Display(Protocol):
     def file(self, name: str, size: int, doing: str) -> None:
         """A file is worked on."""
 
-    def add(self, name: str, count: int) -> None:
-        """Bytes of a file are there."""
+    def add(self, name: str, count: int, fresh: bool = True) -> None:
+        """Bytes of a file are there; not fresh: from an earlier try."""
 
     def done(self, name: str, state: str) -> None:
         """A file is finished, one way or another."""
@@ -66,10 +66,13 @@ class _Counting:
         with self.lock:
             self.files[name] = [0, size]
 
-    def add(self, name: str, count: int) -> None:
+    def add(self, name: str, count: int, fresh: bool = True) -> None:
         with self.lock:
             self.files.setdefault(name, [0, 0])[0] += count
-            self.came += count
+            if fresh:
+                self.came += count
+            else:
+                self.here += count
 
     def done(self, name: str, state: str) -> None: ...
 
@@ -99,9 +102,9 @@ class _Lines(_Counting):
         self._stream = stream
         self._next = time.monotonic() + _PLAIN_S
 
-    def add(self, name: str, count: int) -> None:
+    def add(self, name: str, count: int, fresh: bool = True) -> None:
         with self.lock:
-            super().add(name, count)
+            super().add(name, count, fresh)
             if time.monotonic() >= self._next:
                 self._next = time.monotonic() + _PLAIN_S
                 left = self.left_s()
@@ -132,9 +135,9 @@ class _Json(_Counting):
         super().file(name, size, doing)
         self._say("file", name=name, bytes=size, doing=doing)
 
-    def add(self, name: str, count: int) -> None:
+    def add(self, name: str, count: int, fresh: bool = True) -> None:
         with self.lock:
-            super().add(name, count)
+            super().add(name, count, fresh)
             if time.monotonic() >= self._next:
                 self._next = time.monotonic() + _JSON_S
                 self._sums()
@@ -200,8 +203,8 @@ class _Bars(_Counting):
         with self.lock:
             self._tasks[name] = self._bars.add_task(f"{doing} {printable(name, 40)}", total=size)
 
-    def add(self, name: str, count: int) -> None:
-        super().add(name, count)
+    def add(self, name: str, count: int, fresh: bool = True) -> None:
+        super().add(name, count, fresh)
         with self.lock:
             for key in (name, ""):
                 if key in self._tasks:

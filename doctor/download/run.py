@@ -296,8 +296,8 @@ def _part(job: Job, tools: Tools, doing: str) -> Part:
     asset = job.asset
     tools.display.file(asset.label, asset.size, doing)
 
-    def tick(count: int) -> None:
-        tools.display.add(asset.label, count)
+    def tick(count: int, fresh: bool) -> None:
+        tools.display.add(asset.label, count, fresh)
 
     return Part(job.destination, asset.sha256, asset.size, tick, tools.stop)
 

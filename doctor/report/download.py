@@ -19,13 +19,13 @@ SCHEMA = "klein-doctor/download/1"
 _WIDTH = 88
 _INDENT = " " * 10
 _SAYS = {
-    "here": "it was there already, digest verified",
-    "cloned": "shares its space with {source}, digest verified",
-    "linked": "is one file with {source}, digest verified",
-    "copied": "copied from {source}, digest verified",
-    "fetched": "fetched from {repository}, digest verified",
-    "to copy": "is to be linked or copied from {source}",
-    "to fetch": "{size} are to be fetched from {repository} ({license})",
+    "here": "digest verified",
+    "cloned": "with the space of {source}, digest verified",
+    "linked": "to {source}, digest verified",
+    "copied": "from {source}, digest verified",
+    "fetched": "from {repository}, digest verified",
+    "to copy": "a link or a copy of {source}",
+    "to fetch": "{size} from {repository} ({license})",
     "stopped": "not finished",
 }
 
@@ -77,15 +77,15 @@ def render_text(summary: Summary, stream: TextIO) -> None:
         if done.aside is not None:
             _wrapped(f"what had this name is kept as {_shown(done.aside)}", stream)
         if done.kept and done.state in ("failed", "stopped"):
-            _wrapped(f"{_gb(done.kept)} of {_gb(done.job.asset.size)} are kept", stream)
+            _wrapped(f"{gb(done.kept)} of {gb(done.job.asset.size)} are kept", stream)
     _ending(summary, stream)
 
 
 def _ending(summary: Summary, stream: TextIO) -> None:
     if summary.freed:
-        stream.write(f"{_gb(summary.freed)} of leftovers were removed.\n")
+        stream.write(f"{gb(summary.freed)} of leftovers were removed.\n")
     if summary.left:
-        room = _gb(sum(item.size for item in summary.left))
+        room = gb(sum(item.size for item in summary.left))
         folders = sorted({_shown(item.path.parent) for item in summary.left})
         more = f" and {len(folders) - 1} other folders" if len(folders) > 1 else ""
         stream.write(
@@ -105,7 +105,7 @@ def _says(done: Done) -> str:
         source=_shown(done.source) if done.source is not None else "",
         repository=asset.repository,
         license=asset.license,
-        size=_gb(asset.size - done.kept),
+        size=gb(asset.size - done.kept),
     )
 
 
@@ -123,5 +123,6 @@ def _shown(path: Path) -> str:
     return printable(text)
 
 
-def _gb(size: int) -> str:
+def gb(size: int) -> str:
+    """Decimal, as the Hub and the makers of disks count."""
     return f"{size / 1e9:.2f} GB" if size >= 10_000_000 else f"{size / 1e6:.2f} MB"
