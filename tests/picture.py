@@ -8,9 +8,11 @@ from pathlib import Path
 
 import recorded
 from command import doctor
+from faulty import Faulty
 from model_files import put_real
 from rich.console import Console
 from rich.text import Text
+from test_command import Place, data_of
 from trees import put_comfyui, put_klein
 
 from klein_doctor.report.text import render_text
@@ -27,6 +29,7 @@ def main() -> None:
         draw(picture, stream.getvalue())
     draw("identify", identified())
     draw("triage", triaged())
+    draw("download", downloaded())
 
 
 def draw(picture: str, text: str) -> None:
@@ -60,6 +63,20 @@ def triaged() -> str:
         path.write_text(f"got prompt\nRequested to load Flux2\n{line}\n", encoding="utf-8")
         answer = doctor("triage", path, env={"HOME": folder}).out
     return f"$ klein-doctor triage comfyui.log\n{answer}"
+
+
+def downloaded() -> str:
+    """What a download says where one of three files lies on a stick; miniature files."""
+    with tempfile.TemporaryDirectory() as folder, Faulty() as hub:
+        assert isinstance(hub, Faulty)
+        place = Place(Path(folder), hub)
+        place.dest = place.home / "ComfyUI" / "models"
+        stick = place.home / "stick"
+        stick.mkdir()
+        (stick / "vae.safetensors").write_bytes(data_of("vae"))
+        ran = place.run("--assets-from", str(stick), "--progress", "plain")
+    said = "\n".join(line for line in ran.err.splitlines() if "HF_ENDPOINT" not in line)
+    return f"$ klein-doctor download --assets-from ~/stick\n{said}\n{ran.out}"
 
 
 if __name__ == "__main__":
