@@ -16,7 +16,7 @@ _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 # What says which machine is judged; a report (--from) says it instead.
 _MACHINE = ("python", "comfyui", "gpu", "assume")
 _OF_DOWNLOAD = (
-    "only", "variant", "dest", "assets_from", "dry_run", "offline", "use_hf_token", "sweep",
+    "only", "variant", "dest", "assets_from", "dry_run", "offline", "use_hf_token", "sweep", "xet",
     "deadline", "progress", "recipe",
 )  # fmt: skip
 
@@ -204,6 +204,11 @@ def _downloading(top: argparse.ArgumentParser) -> None:
         "--sweep", action="store_true",
         help="remove leftovers of broken downloads by the Hub's own client",
     )  # fmt: skip
+    group.add_argument(
+        "--xet",
+        action="store_true",
+        help="fetch by the Hub's fast transfer; not resumable, proven all the same",
+    )
     group.add_argument(
         "--deadline", metavar="TIME", default="", help="stop after so long: 90 (seconds), 30m, 2h"
     )

@@ -51,9 +51,10 @@ def download(options: argparse.Namespace, output: Output, note: Callable[[str], 
     errand = plan(_ask(options), downloads, outside)
     if not options.offline:
         require_client()
+    sources = _sources(options, downloads, note)
     tools = Tools(
-        downloads, DigestStore(state), _sources(options, downloads, note),
-        display(options.progress), threading.Event(), options.deep,
+        downloads, DigestStore(state), sources, display(options.progress), threading.Event(),
+        options.deep, xet=getattr(sources[-1], "address", "") if options.xet and sources else "",
     )  # fmt: skip
     with _signals(tools.stop):
         summary = _run(options, errand, tools, until, outside)

@@ -54,7 +54,10 @@ class Done(NamedTuple):
 
 
 class Tools(NamedTuple):
-    """What every worker needs. sources: where to fetch from, in order; none offline."""
+    """What every worker needs. sources: where to fetch from, in order; none offline.
+
+    xet: the Hub's address where its fast transfer was asked for.
+    """
 
     downloads: Downloads
     store: DigestStore
@@ -62,6 +65,7 @@ class Tools(NamedTuple):
     display: Display
     stop: threading.Event
     deep: bool
+    xet: str = ""
 
 
 # --- what there is ---------------------------------------------------------------------------
@@ -281,7 +285,8 @@ def _do(step: Step, tools: Tools) -> Done:
                 _copy(step.source, job, tools)
                 how = "copied"
             return _placed(job, how, tools, step.source)
-        _fetch(job, tools)
+        if not (tools.xet and _by_xet(job, tools)):
+            _fetch(job, tools)
         return _placed(job, "fetched", tools, None)
 
 
@@ -300,6 +305,18 @@ def _part(job: Job, tools: Tools, doing: str) -> Part:
         tools.display.add(asset.label, count, fresh)
 
     return Part(job.destination, asset.sha256, asset.size, tick, tools.stop)
+
+
+def _by_xet(job: Job, tools: Tools) -> bool:
+    from klein_doctor.download.xet import by_xet
+
+    asset, shown = job.asset, tools.display
+    shown.file(asset.label, asset.size, "fetching by Xet")
+    idle = tools.downloads.limits.lock_idle_s
+    done = by_xet(asset, job.destination, tools.xet, idle, tools.stop, shown.note)
+    if done:
+        shown.add(asset.label, asset.size)
+    return done
 
 
 def _fetch(job: Job, tools: Tools) -> None:

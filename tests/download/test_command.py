@@ -382,6 +382,18 @@ def test_no_token_is_sent_to_another_host_even_when_asked(place: Place) -> None:
     assert token not in ran.out + ran.err
 
 
+def test_by_the_hubs_own_client_it_is_proven_all_the_same(place: Place) -> None:
+    ran = place.run("--xet", "--only", "vae")
+    assert ran.code == 0 and place.names == ["flux2-vae.safetensors"]
+    assert place.path("vae").read_bytes() == data_of("vae") and "Xet:" not in ran.err
+    place.path("vae").unlink()
+    place.hub.plan["store", "GET"] = [f.flip]
+    ran = place.run("--xet", "--only", "vae")
+    assert ran.code == 0 and "what came is not the published file" in ran.err
+    assert place.path("vae").read_bytes() == data_of("vae")
+    assert place.names == ["flux2-vae.safetensors"]
+
+
 # --- leftovers of the Hub's own client --------------------------------------------------------
 
 
