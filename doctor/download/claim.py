@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from klein_doctor.download.faults import DownloadError, Stopped, of_disk
-from klein_doctor.download.part import MODE, part_of, read_note
+from klein_doctor.download.part import MODE, part_of, read_note, remains
 from klein_doctor.state import make_folder, own_like_parent
 from klein_doctor.values import printable
 
@@ -31,7 +31,7 @@ def claim(
     """
     from filelock import FileLock, SoftFileLock, Timeout
 
-    path = destination.with_name(destination.name + ".part.lock")
+    path = remains(destination)[-1]
     try:
         make_folder(path.parent, MODE)
         lock = FileLock(path)

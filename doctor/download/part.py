@@ -45,6 +45,12 @@ def note_of(destination: Path) -> Path:
     return destination.with_name(destination.name + ".part.json")
 
 
+def remains(destination: Path) -> tuple[Path, ...]:
+    """Everything a broken-off transfer leaves beside a destination: part, note and lock."""
+    lock = destination.with_name(destination.name + ".part.lock")
+    return part_of(destination), note_of(destination), lock
+
+
 def kept(destination: Path, sha256: str, size: int) -> int:
     """How many bytes of this very file lie there from an earlier try; 0 for any other part."""
     note = read_note(destination)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import shutil
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from klein_doctor.download.claim import claim
 from klein_doctor.download.faults import DownloadError, Stopped, of_disk
 from klein_doctor.download.jobs import Job
-from klein_doctor.download.part import Part, kept
+from klein_doctor.download.part import Part, kept, remains
 from klein_doctor.download.place import bring, settle
 from klein_doctor.download.progress import Display
 from klein_doctor.download.sources import Source, Stream
@@ -273,6 +274,7 @@ def _work(
 def _do(step: Step, tools: Tools) -> Done:
     job = step.job
     if step.how == "here":
+        _tidy(job, tools)
         return Done(job, "here")
     idle = tools.downloads.limits.lock_idle_s
     with claim(job.destination, idle, tools.stop, tools.display.note):
@@ -288,6 +290,16 @@ def _do(step: Step, tools: Tools) -> Done:
         if not (tools.xet and _by_xet(job, tools)):
             _fetch(job, tools)
         return _placed(job, "fetched", tools, None)
+
+
+def _tidy(job: Job, tools: Tools) -> None:
+    """Remove what a doctor left that was killed just after it had finished the file."""
+    if not any(os.path.lexists(path) for path in remains(job.destination)):
+        return
+    with suppress(DownloadError), claim(job.destination, 0.0, tools.stop, lambda _: None):
+        for path in remains(job.destination)[:2]:
+            with suppress(OSError):
+                path.unlink()
 
 
 def _placed(job: Job, how: str, tools: Tools, source: Path | None) -> Done:

@@ -227,6 +227,13 @@ def test_a_lock_of_the_dead_is_taken_over(tmp_path: Path) -> None:
         pass
 
 
+def test_what_a_kill_left_beside_a_finished_file_is_tidied_up(world: World) -> None:
+    assert world.run().state == "fetched"
+    for ending in (".part", ".part.json", ".part.lock"):
+        world.destination.with_name(world.destination.name + ending).write_bytes(b"x")
+    assert world.run().state == "here" and world.right
+
+
 # --- disks -----------------------------------------------------------------------------------
 
 _FULL = """
