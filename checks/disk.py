@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from klein_doctor.assets import missing_bytes
+from klein_doctor.absent import absent_bytes
 from klein_doctor.installation import Disk
 from klein_doctor.model import Facts, Harm, Outcome, Repair, Unknown, Verdict
 from klein_doctor.outcomes import gib, passed, unknown
@@ -42,7 +42,7 @@ def disk_too_small(facts: Facts, recipe: Recipe) -> Outcome | tuple[()]:
         return unknown(title, disk.free)
     route, free = route_of(facts, recipe), disk.free.value
     wanted = next(row for row in recipe.memory.downloads if row.route == route)
-    absent = _absent(facts, route)
+    absent = absent_bytes(facts, recipe)
     needed = wanted.bytes if absent is None else absent
     full = free < recipe.memory.room.bytes
     if free >= needed and not (full and needed == 0):
@@ -66,17 +66,6 @@ def disk_too_small(facts: Facts, recipe: Recipe) -> Outcome | tuple[()]:
     )
 
 
-def _absent(facts: Facts, route: str) -> int | None:
-    """The bytes of the route's files that are not there yet, None where that is not known."""
-    if isinstance(facts.models, Unknown):
-        return None
-    models = facts.models.value
-    if route == "comfyui":
-        return missing_bytes(models)
-    whole = any(each.verdict in ("wanted", "variant") for each in models.pipelines)
-    return 0 if whole else None
-
-
 @check(
     "models-not-writable",
     family="disk",
@@ -98,7 +87,7 @@ def models_not_writable(facts: Facts, recipe: Recipe) -> Outcome | tuple[()]:
         return unknown(title, disk.writable)
     if disk.writable.value:
         return passed("The model's folder can be written")
-    absent = _absent(facts, route_of(facts, recipe))
+    absent = absent_bytes(facts, recipe)
     there = " Klein's own files are all there, so this need not matter now." if absent == 0 else ""
     return Outcome(
         Verdict.WARN if absent == 0 else Verdict.FAIL,

@@ -271,6 +271,27 @@ class Secret(NamedTuple):
     readable_by: str
 
 
+class HubTrouble(NamedTuple):
+    """What the last download met at the Hub, as it was written down then; nothing is asked anew.
+
+    when: ``2026-11-24T07:00:00Z``. endpoint: the address that was asked. cause: a word of
+    recipes/hub.toml, or ``offline``. says: one sentence; repo: ``owner/name``; both fit for
+    anybody's eyes.
+    """
+
+    when: str
+    endpoint: Private
+    cause: str
+    says: str
+    repo: str
+
+
+class Hub(NamedTuple):
+    """What is known of the way to the Hub; last: None where no trouble is on record."""
+
+    last: HubTrouble | None
+
+
 # --- memory and disks ------------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ from klein_doctor.exits import Exit
 from klein_doctor.installation import (
     ComfyUI,
     Disk,
+    Hub,
     Memory,
     Packages,
     Secret,
@@ -285,6 +286,7 @@ class Facts(NamedTuple):
     workflows: Fact[tuple[Workflow, ...]]
     extensions: Fact[tuple[Extension, ...]]
     overrides: Fact[Scan]
+    hub: Fact[Hub]
 
 
 # --- target ----------------------------------------------------------------------------------

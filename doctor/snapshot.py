@@ -11,6 +11,7 @@ from klein_doctor.compiled import Extension
 from klein_doctor.installation import (
     ComfyUI,
     Disk,
+    Hub,
     Launcher,
     Memory,
     Packages,
@@ -95,6 +96,7 @@ class Snapshot:
         self._system = Boxed("system", lambda: _system(outside), FILES_LIMIT_S)
         self._memory = Boxed("memory", lambda: _memory(outside), FILES_LIMIT_S)
         self._settings = Boxed("settings", lambda: _settings(outside), FILES_LIMIT_S)
+        self._hub = Boxed("hub", lambda: _hub(outside, state_dir), FILES_LIMIT_S)
 
     def aim(self, aim: Aim, watched: frozenset[str]) -> None:
         """Start the probes of the target; watched are the packages whose versions matter."""
@@ -163,6 +165,7 @@ class Snapshot:
             workflows=models.workflows,
             extensions=extensions,
             overrides=overrides,
+            hub=_fact(self._hub, faults),
             faults=Known(tuple(faults)),
         )
 
@@ -252,6 +255,13 @@ def _settings(outside: Outside) -> Fact[tuple[Setting, ...]]:
     from klein_doctor.probes.settings import read_settings
 
     return Known(read_settings(outside))
+
+
+def _hub(outside: Outside, state_dir: str) -> Fact[Hub]:
+    from klein_doctor.probes.hub import read_hub
+    from klein_doctor.state import state_folder
+
+    return Known(read_hub(outside, state_folder(state_dir, outside.env)))
 
 
 def _torch(outside: Outside, interpreter: Interpreter) -> _Torch:

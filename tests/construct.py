@@ -11,7 +11,7 @@ import around
 import model_facts
 
 from klein_doctor.attention import Scan
-from klein_doctor.installation import ComfyUI, Install
+from klein_doctor.installation import ComfyUI, Hub, Install
 from klein_doctor.model import (
     Distribution,
     Environment,
@@ -177,6 +177,7 @@ def machine(
         workflows=Known(()),
         extensions=Known(()),
         overrides=Known(Scan((), 120, True, 0)),
+        hub=Known(Hub(None)),
         settings=Known(()),
         secrets=Known(()),
         faults=Known(()),

@@ -16,7 +16,15 @@ import construct as c
 import model_facts as m
 
 from klein_doctor.codec import encode
-from klein_doctor.installation import Checkout, CustomNodes, NodePin, PathsFile
+from klein_doctor.installation import (
+    Checkout,
+    CustomNodes,
+    Hub,
+    HubTrouble,
+    NodePin,
+    PathsFile,
+    Setting,
+)
 from klein_doctor.model import Facts, GpuProcess, Known, Target
 from klein_doctor.modelfiles import ModelFile
 
@@ -175,6 +183,25 @@ def _no_models() -> Facts:
     return c.machine()._replace(models=Known(m.models()))
 
 
+def _offline() -> Facts:
+    return _no_models()._replace(settings=Known((Setting("HF_HUB_OFFLINE", plain("1")),)))
+
+
+def _foreign_certificate() -> Facts:
+    says = "the certificate of huggingface.co is not trusted here (self-signed certificate)"
+    last = HubTrouble(
+        when="2026-11-22T18:04:09Z",
+        endpoint=plain("https://huggingface.co"),
+        cause="tls",
+        says=says,
+        repo="black-forest-labs/FLUX.2-klein-4B",
+    )
+    proxy = Setting("HTTPS_PROXY", plain("set"))
+    return diffusers(
+        models=Known(m.models()), hub=Known(Hub(last)), settings=Known((proxy,))
+    )  # fmt: skip
+
+
 def _shard_for_diffusers() -> Facts:
     return diffusers(
         models=Known(
@@ -315,6 +342,8 @@ MADE: dict[str, tuple[Callable[[], Facts], str | None, int]] = {
     "base-named-distilled": (_base_as_distilled, "base-for-distilled:1", 1),
     "no-models-yet": (_no_models, "transformer-missing:1", 1),
     "diffusers-part-missing": (_shard_for_diffusers, "checkout-incomplete:1", 1),
+    "no-models-and-offline": (_offline, "transformer-missing:1", 1),
+    "diffusers-behind-a-foreign-certificate": (_foreign_certificate, "checkout-incomplete:1", 1),
     "no-comfyui": (_no_comfyui, "comfyui-missing:1", 1),
     "rtx4060-8gb-browser": (lambda: _eight_gib(5300), None, 0),
     "rtx4060-8gb-crowded": (lambda: _eight_gib(2400), "vram-busy:1", 1),

@@ -18,6 +18,7 @@ FAMILIES = {
     "workflow": "workflows",
     "memory": "memory",
     "disk": "disk",
+    "hub": "",  # no trouble known is not yet a way to it
     "known-bad": "combinations",
     "security": "security",
     "doctor": "",
@@ -34,6 +35,7 @@ _ORIGINS = {
     "workflow": "files",
     "memory": "hardware",
     "disk": "hardware",
+    "hub": "environment",
     "known-bad": "environment",
     "security": "environment",
     "doctor": "the doctor itself",

@@ -46,6 +46,22 @@ def test_what_is_there_already_needs_no_room() -> None:
     assert found.verdict is FAIL and "11.6 GiB of them are still missing" in found.detail
 
 
+def test_of_a_broken_diffusers_folder_only_what_is_missing_counts() -> None:
+    def folder(*missing: str) -> Facts:
+        broken = m.pipeline(verdict="damaged", says="an incomplete one", missing=missing)
+        return constructed.diffusers(models=Known(m.models(pipelines=(broken,))))
+
+    shard = folder("text_encoder/model-00002-of-00002.safetensors", "vae/config.json")
+    assert alone("disk-too-small", with_disks(shard, free=4)) is PASS
+    found = judge_one("disk-too-small", with_disks(shard, free=2))
+    assert found.verdict is FAIL and "2.9 GiB of them are still missing" in found.detail
+    # What is not in the table is not guessed at.
+    for unlisted in (folder("vae/config.json and weights"), folder()):
+        assert alone("disk-too-small", with_disks(unlisted, free=14)) is WARN
+    none = constructed.diffusers(models=Known(m.models()))
+    assert alone("disk-too-small", with_disks(none, free=14)) is FAIL
+
+
 def test_rights() -> None:
     assert alone("models-not-writable", with_disks()) is PASS
     assert alone("models-not-writable", with_disks(writable=Known(False))) is WARN

@@ -2,9 +2,8 @@
 
 ANNOUNCED = frozenset(
     {
-        "generation-failed", "hub-access-refused", "hub-client-outdated", "hub-unreachable",
-        "image-blank", "image-noise", "image-not-repeatable", "image-washed-out", "kernels-fail",
-        "log-says-otherwise", "torch-replaced", "torch-unguarded",
-        "vram-over-plan",
+        "generation-failed", "image-blank", "image-noise", "image-not-repeatable",
+        "image-washed-out", "kernels-fail", "log-says-otherwise", "torch-replaced",
+        "torch-unguarded", "vram-over-plan",
     }
 )  # fmt: skip
