@@ -3,6 +3,7 @@ the last download met is all a diagnosis goes by."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from klein_doctor.absent import lacking
@@ -21,6 +22,9 @@ _TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 _PROXIES = (
     "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy",
 )  # fmt: skip
+_ADDRESS = re.compile(
+    r"https?://(?P<host>\[[0-9a-f:.]+\]|[^\s/?#:@\[\]]+)(?::[0-9]{1,5})?(?:/\S*)?", re.IGNORECASE
+)
 _WITHHELD = "set"  # what a setting is kept as whose value may hold a secret
 
 
@@ -145,16 +149,8 @@ def _no_address(value: Private) -> Outcome:
 
 def _host(text: str) -> str:
     """The host of an address, in small letters; "" where no request can be sent to it."""
-    from urllib.parse import urlsplit
-
-    try:
-        parts = urlsplit(text.strip())
-        # Reading the port is what raises for one that is no number.
-        host = parts.hostname if parts.port != 0 else None
-    except ValueError:
-        return ""
-    sound = parts.scheme in ("http", "https") and not any(sign.isspace() for sign in host or " ")
-    return host or "" if sound else ""
+    found = _ADDRESS.fullmatch(text.strip())
+    return found["host"].lower() if found is not None else ""
 
 
 def _unreached(last: HubTrouble, row: TroubleRow, facts: Facts) -> Outcome:
@@ -229,17 +225,25 @@ def hub_client_outdated(facts: Facts, recipe: Recipe) -> Judged:
     if isinstance(facts.settings, Unknown):
         return unknown(title, facts.settings)
     rules, values = _rules(), _values(facts)
-    wanted = lacking(facts, recipe)
-    used = wanted is not False or route_of(facts, recipe) == "diffusers"
-    judged = [_setting(row, facts, values, rules) for row in rules.settings if used or row.always]
-    judged += [_release(row, facts, values, rules) for row in rules.releases if used]
-    found = [each for each in judged if isinstance(each, Outcome)]
+    used = route_of(facts, recipe) == "diffusers" or lacking(facts, recipe)
+    judged = [(row.always, _setting(row, facts, values, rules)) for row in rules.settings]
+    judged += [(False, _release(row, facts, values, rules)) for row in rules.releases]
+    found: list[Outcome] = []
+    doubts: list[Unknown] = []
+    for always, each in judged:
+        if each is None or (used is False and not always):
+            continue
+        if isinstance(each, Unknown):
+            doubts.append(each)
+        elif isinstance(used, Unknown) and not always:
+            doubts.append(used)  # a fault, of something that may not be needed
+        else:
+            found.append(each)
     if found:
         return found
-    doubt = next((each for each in judged if isinstance(each, Unknown)), None)
-    if doubt is not None:
-        return unknown(title, doubt)
-    return passed("The Hub's client has no known fault") if used else ()
+    if doubts:
+        return unknown(title, doubts[0])
+    return passed("The Hub's client has no known fault") if used is True else ()
 
 
 def _setting(

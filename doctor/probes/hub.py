@@ -51,8 +51,9 @@ def read_hub(outside: Outside, state: Path | None) -> Hub:
 def _trouble(outside: Outside, data: Any) -> HubTrouble | None:
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         return None
-    texts = [data.get(name) for name in ("when", "endpoint", "cause", "says", "repo")]
-    if not all(isinstance(text, str) for text in texts):
+    wanted = ("when", "endpoint", "cause", "says", "repo")
+    texts = [text for text in map(data.get, wanted) if isinstance(text, str)]
+    if len(texts) != len(wanted):
         return None
     when, endpoint, cause, says, repo = texts
     if not _WHEN.fullmatch(when) or cause not in CAUSES or not _REPOSITORY.fullmatch(repo):

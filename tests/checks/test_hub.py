@@ -261,3 +261,8 @@ def test_ignorance() -> None:
     assert alone(ACCESS, met(lacking(), "gated")._replace(settings=GONE)) is FAIL
     assert alone(CLIENT, c.machine()._replace(settings=GONE)) is UNKNOWN
     assert alone(CLIENT, lacking()._replace(packages=GONE)) is UNKNOWN
+    # Whether a faulty client is needed at all hangs on what is missing.
+    unread = c.machine()._replace(models=GONE)
+    assert silent(CLIENT, unread)
+    assert alone(CLIENT, versions(unread, hf_xet="1.5.1")) is UNKNOWN
+    assert alone(CLIENT, with_env(unread, HF_HUB_ETAG_TIMEOUT="ten")) is WARN
