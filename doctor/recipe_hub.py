@@ -13,6 +13,14 @@ _WHEN = frozenset({"on", "no-number"})
 _CHECKS = frozenset({"hub-unreachable", "hub-access-refused"})
 
 
+class OnRow(NamedTuple):
+    """The values of a setting that mean yes, in capitals."""
+
+    words: tuple[str, ...]
+    source: str
+    as_of: str
+
+
 class HostRow(NamedTuple):
     """A host name of the Hub itself."""
 
@@ -105,9 +113,6 @@ def load_hub(folder: Path = RECIPES) -> HubRules:
         RecipeError: naming the row that is not what it should be.
     """
     data = read(folder / _TABLE)
-    on = data.get("on")
-    if not isinstance(on, list) or not on or not all(isinstance(word, str) for word in on):
-        raise RecipeError(f"recipe {_TABLE}: 'on' is not a list of words")
     troubles: dict[str, TroubleRow] = {}
     for row in rows(TroubleRow, data, "trouble"):
         if row.cause in troubles or row.check not in _CHECKS:
@@ -121,7 +126,7 @@ def load_hub(folder: Path = RECIPES) -> HubRules:
         if not _specifier(release.versions):
             raise RecipeError(f"recipe {_TABLE}: {release.package} has versions that are none")
     return HubRules(
-        on=tuple(on),
+        on=tuple(word for row in rows(OnRow, data, "on") for word in row.words),
         hosts=rows(HostRow, data, "host"),
         offline=rows(OfflineRow, data, "offline"),
         troubles=troubles,
