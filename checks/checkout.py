@@ -9,8 +9,6 @@ from klein_doctor.recipe import Recipe
 from klein_doctor.registry import check
 from klein_doctor.routes import route_of
 
-_REPOSITORY = "black-forest-labs/FLUX.2-klein-4B"
-
 
 @check(
     "checkout-incomplete",
@@ -21,8 +19,9 @@ _REPOSITORY = "black-forest-labs/FLUX.2-klein-4B"
     "and every file its lists of parts name, and the headers of the weights.",
     why="A download that broke off leaves a folder in which one part is missing; from_pretrained "
     "then fails or begins to download again.",
-    by_hand="'hf download black-forest-labs/FLUX.2-klein-4B --exclude flux-2-klein-4b.safetensors' "
-    "fetches what is missing; the excluded file is a copy that diffusers does not read.",
+    by_hand="'klein-doctor download --route diffusers' fetches what is missing, proving all of it. "
+    "'hf download black-forest-labs/FLUX.2-klein-4B --exclude flux-2-klein-4b.safetensors' does so "
+    "without proof; the excluded file is a copy that diffusers does not read.",
 )
 def checkout_incomplete(facts: Facts, recipe: Recipe) -> Outcome | tuple[()]:
     if route_of(facts, recipe) != "diffusers":
@@ -61,6 +60,6 @@ def _size(recipe: Recipe) -> str:
 
 
 def _fetch(recipe: Recipe) -> Repair:
-    command = ("hf", "download", _REPOSITORY, "--exclude", "flux-2-klein-4b.safetensors")
+    command = ("klein-doctor", "download", "--route", "diffusers")
     summary = f"fetch what is missing ({_size(recipe)} in all, Apache-2.0)"
     return Repair("fetch-assets", "download", "ask", summary, (command,))

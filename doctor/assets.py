@@ -144,32 +144,19 @@ def missing_bytes(models: Models) -> int:
 
 
 def fetch(facts: Facts, role: str) -> Repair:
-    """Fetch the right file of a role into the folder ComfyUI looks in."""
+    """Fetch the right file of a role into the folder ComfyUI looks in; what is there is renamed."""
     row = wanted_row(role)
-    url = f"https://huggingface.co/{row.repo}/resolve/main/{row.path}"
     summary = f"fetch {row.name} ({gib(row.bytes)}, {_license(row)}) from {row.repo}"
-    target = _target(facts, BY_ID[role].category)
-    if target is None:
-        return Repair("fetch-assets", "download", "ask", f"{summary}: {url}")
-    place = target.below(row.name)
-    models = facts.models.value.files if isinstance(facts.models, Known) else ()
-    if any(file.path.real == place.real for file in models):
-        # A command would write over what lies there.
-        summary += f", once the file of this name was moved aside: {url}"
-        return Repair("fetch-assets", "download", "ask", summary)
-    command = ("curl", "--location", "--fail", "--output", place, url)
+    command: tuple[str | Private, ...] = ("klein-doctor", "download", "--only", role)
+    search = facts.search.value if isinstance(facts.search, Known) else None
+    if search is not None and len(search.found) > 1:
+        judged = search.judged()
+        command += ("--comfyui", judged.root) if judged is not None else ()
     return Repair("fetch-assets", "download", "ask", summary, (command,))
 
 
 def _license(row: KnownFile) -> str:
     return rules().families[row.family].license
-
-
-def _target(facts: Facts, category: str) -> Private | None:
-    comfyui = facts.comfyui.value if isinstance(facts.comfyui, Known) else None
-    if comfyui is None or not isinstance(comfyui.folders, Known):
-        return None
-    return folder_for(category, comfyui.folders.value)
 
 
 def folder_for(category: str, folders: Sequence[ModelFolder]) -> Private | None:

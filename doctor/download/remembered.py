@@ -9,11 +9,10 @@ from pathlib import Path
 
 from klein_doctor.download.faults import LOCAL
 from klein_doctor.download.run import Done
+from klein_doctor.probes.hub import SCHEMA, STORE
 from klein_doctor.probes.settings import without_secrets
 from klein_doctor.state import replace_file
 
-STORE = "hub.json"
-SCHEMA = "klein-doctor/hub/1"
 # The words of a download, and those under which they are remembered.
 _CAUSES = {"cut": "stalled", "redirects": "server", "answer": "server", "range": "server"}
 _SILENT = (*LOCAL, "deadline", "content", "other", "length", "endpoint")

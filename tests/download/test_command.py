@@ -327,16 +327,20 @@ def test_two_at_once_fetch_once(place: Place) -> None:
     assert "another klein-doctor (process" in said and "waiting" in said
 
 
-def test_nothing_is_known_of_the_hub_after_a_success(place: Place) -> None:
+def test_what_it_met_is_known_to_the_next_diagnosis_until_it_succeeds(place: Place) -> None:
     place.hub.always["hub", "HEAD"] = f.status(407)
     ran = place.run()
     assert ran.code == 7 and "proxy" in ran.out
     found = json.loads((place.state / "hub.json").read_text("utf-8"))
     assert (found["schema"], found["cause"]) == ("klein-doctor/hub/1", "proxy")
     assert found["endpoint"] == place.hub.endpoint and found["repo"] == f.REPOSITORY
+    judged = ("--route", "diffusers", "--state-dir", str(place.state), "--format", "json")
+    finding = doctor(*judged, env=place.environment).finding("hub-unreachable")
+    assert finding["verdict"] == "fail" and "proxy" in finding["title"]
     place.hub.always.clear()
     assert place.run().code == 0
     assert not (place.state / "hub.json").exists()
+    assert doctor(*judged, env=place.environment).verdicts()["hub-unreachable"] == "pass"
 
 
 @pytest.mark.parametrize(

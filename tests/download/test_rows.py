@@ -8,6 +8,7 @@ import pytest
 
 from klein_doctor.download.jobs import Ask, choose
 from klein_doctor.exits import UsageError
+from klein_doctor.recipe import load
 from klein_doctor.recipe_assets import load_assets
 from klein_doctor.recipe_downloads import Asset, load_downloads
 from klein_doctor.rows import RECIPES, RecipeError, read
@@ -106,3 +107,9 @@ def test_a_row_of_ones_own_is_taken(tmp_path: Path) -> None:
 def test_a_row_that_is_not_sound_is_named(changes: dict[str, object], tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"downloads\.toml"):
         load_downloads(added(tmp_path, **changes))
+
+
+def test_what_the_disk_is_asked_for_is_what_is_downloaded() -> None:
+    for row in load().memory.downloads:
+        usual = [a for a in DOWNLOADS.assets if a.route == row.route and not a.variant]
+        assert sum(asset.size for asset in usual) == row.bytes
