@@ -216,7 +216,7 @@ def _open_repositories() -> frozenset[str]:
     reads="The versions of huggingface_hub and hf-xet in the target, and the settings they read: "
     "HF_HUB_ENABLE_HF_TRANSFER, HF_HUB_DISABLE_XET, HF_HUB_DOWNLOAD_TIMEOUT, HF_HUB_ETAG_TIMEOUT.",
     why="Some versions hang in large downloads, and some settings of older ones now do nothing or "
-    "end every program that imports huggingface_hub. klein-doctor download depends on none of it.",
+    "end every program that imports huggingface_hub. klein-doctor download needs none of it.",
     by_hand="Update with 'pip install --upgrade hf-xet' in the Python that runs the model, or set "
     "HF_HUB_DISABLE_XET=1 before it starts; unset the settings named above.",
 )
