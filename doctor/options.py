@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from klein_doctor import __version__
 from klein_doctor.exits import UsageError
@@ -31,7 +31,19 @@ KLEIN_DOCTOR_FORMAT=json or KLEIN_DOCTOR_STRICT=1; the command line beats it.
 
 
 class _Parser(argparse.ArgumentParser):
-    """Errors in one line, as everything else here."""
+    """Errors in one line, as everything else here.
+
+    more: adds arguments that are shown only in this parser's help. The whole command line's parser
+    reads them, wherever they stand.
+    """
+
+    more: Callable[[argparse.ArgumentParser], None] | None = None
+
+    def format_help(self) -> str:
+        more, self.more = self.more, None
+        if more is not None:
+            more(self)
+        return super().format_help()
 
     def error(self, message: str) -> None:  # type: ignore[override]
         raise UsageError(f"{message} (klein-doctor --help lists what there is)")
@@ -151,14 +163,18 @@ def parser() -> argparse.ArgumentParser:
         "ComfyUI, a diffusers folder. Exit code 0 where all of them are of use to Klein 4B.",
     )
     identify.add_argument("paths", metavar="PATH", nargs="+")
-    commands.add_parser(
+    download = commands.add_parser(
         "download",
         allow_abbrev=False,
         help="fetch the model's files, or link the ones that are here, and prove them",
         description="Puts the files of FLUX.2 [klein] 4B (Apache-2.0) in their places, each proven "
         "by its digest while it comes. What is on this machine already is linked, not fetched; "
         "what was broken off goes on where it ended. Exit code 7: trying again is the answer.",
+        epilog="--route, --comfyui, --format text|json, --output, --deep and --state-dir mean what "
+        "klein-doctor --help says of them.",
     )
+    assert isinstance(download, _Parser)
+    download.more = _downloading
     triage = commands.add_parser(
         "triage",
         allow_abbrev=False,

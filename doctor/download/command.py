@@ -25,6 +25,7 @@ from klein_doctor.exits import Exit, UsageError
 from klein_doctor.identity.digest import DigestStore
 from klein_doctor.output import Output
 from klein_doctor.probes.outside import Outside
+from klein_doctor.probes.settings import without_secrets
 from klein_doctor.recipe import load
 from klein_doctor.recipe_downloads import Downloads, load_downloads
 from klein_doctor.report.download import Summary, gb, render_json, render_text
@@ -100,7 +101,8 @@ def _sources(
     found: list[Source] = []
     if "://" in options.assets_from:
         if not re.match(r"https?://[^/]", options.assets_from):
-            raise UsageError(f"--assets-from {options.assets_from[:200]}: a folder, or https://…")
+            shown = without_secrets(options.assets_from[:200]) or "it"
+            raise UsageError(f"--assets-from {shown}: a folder, or an address with https://")
         found.append(MirrorSource(options.assets_from, read_s))
     hub = HubSource(read_s)
     own = hub.address == downloads.limits.hub
@@ -191,6 +193,8 @@ def _dry(steps: Sequence[Step], tools: Tools) -> list[Done]:
     names = {"here": "here", "copy": "to copy", "fetch": "to fetch"}
     ended = []
     for step in steps:
+        if tools.stop.is_set():
+            raise KeyboardInterrupt
         fault = _reachable(step, tools) if step.how == "fetch" else None
         state = "failed" if fault is not None else names[step.how]
         ended.append(Done(step.job, state, step.source, kept=step.kept, fault=fault))

@@ -154,6 +154,9 @@ def of_disk(error: OSError, place: str) -> DownloadError:
         return DownloadError("read-only", f"the file system of {place} can only be read")
     if number in (errno.EACCES, errno.EPERM):
         return DownloadError("permission", f"this user may not write {place}")
+    if number == errno.EFBIG:
+        says = f"the file system of {place} takes no file this large (FAT32 ends at 4 GiB)"
+        return DownloadError("space", says)
     if number == errno.ENAMETOOLONG or getattr(error, "winerror", 0) == 206:
         return DownloadError("name", f"the file system takes no name as long as {place}")
     return DownloadError("disk", f"{place}: {why}")

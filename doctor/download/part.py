@@ -10,6 +10,7 @@ import json
 import os
 import queue
 import socket
+import stat
 import sys
 import threading
 import time
@@ -57,10 +58,11 @@ def kept(destination: Path, sha256: str, size: int) -> int:
     if note.get("sha256") != sha256 or note.get("size") != size:
         return 0
     try:
-        found = os.lstat(part_of(destination)).st_size
+        found = os.lstat(part_of(destination))
     except OSError:
         return 0
-    return found if found <= size else 0
+    ours = stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+    return found.st_size if ours and found.st_size <= size else 0
 
 
 def read_note(destination: Path) -> dict[str, Any]:
@@ -100,11 +102,13 @@ class Part:
         there = kept(self.destination, self.sha256, self.length)
         try:
             make_folder(self.path.parent, MODE)
-            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-            flags |= getattr(os, "O_BINARY", 0)
+            flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+            if not there:
+                # Never cut short in place: it may be a link to a file of somebody else.
+                self.path.unlink(missing_ok=True)
+                flags |= os.O_CREAT | os.O_EXCL
             self._handle = os.open(self.path, flags, 0o666)
             own_like_parent(self.path)
-            os.ftruncate(self._handle, there)
             self._flusher.handle = self._handle
             self._write_note()
             self._take_up(there)

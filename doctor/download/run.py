@@ -283,6 +283,8 @@ def _do(step: Step, tools: Tools) -> Done:
             return Done(job, "here")
         if step.source is not None and proven(step.source, job.asset, tools, only_first=True):
             how = bring(step.source, job.destination)
+            if how == "cloned" and not proven(step.source, job.asset, tools, only_first=True):
+                how = ""  # it was changed in between
             if not how:
                 _copy(step.source, job, tools)
                 how = "copied"
@@ -304,8 +306,9 @@ def _tidy(job: Job, tools: Tools) -> None:
 
 def _placed(job: Job, how: str, tools: Tools, source: Path | None) -> Done:
     aside = settle(job.destination, tools.downloads.rules, tools.store)
-    time.sleep(_LATER_S)
-    tools.store.put(job.destination.stat(), job.asset.sha256, time.time_ns())
+    if how != "linked":  # a link is the file whose digest is remembered already
+        time.sleep(_LATER_S)
+        tools.store.put(job.destination.stat(), job.asset.sha256, time.time_ns())
     return Done(job, how, source, aside)
 
 

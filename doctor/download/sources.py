@@ -20,6 +20,7 @@ from packaging.version import Version
 from klein_doctor import __version__
 from klein_doctor.download.faults import DownloadError, Stopped, of_error, of_refusal
 from klein_doctor.exits import UsageError
+from klein_doctor.probes.settings import without_secrets
 from klein_doctor.recipe_downloads import Asset
 
 FIRST_CLIENT = "1.0"
@@ -145,8 +146,8 @@ class HubSource(_Web):
 
         super().__init__(endpoint or constants.ENDPOINT, read_s, token)
         if not re.match(r"https?://[^/]", self.address):
-            says = f"HF_ENDPOINT={self.address}: an address begins with https://"
-            raise UsageError(says)
+            shown = without_secrets(self.address[:200]) or "it"
+            raise UsageError(f"HF_ENDPOINT={shown}: an address begins with https://")
 
     def url(self, asset: Asset) -> str:
         """The address of a file at its pinned commit."""

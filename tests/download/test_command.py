@@ -224,6 +224,12 @@ def test_wrong_usage_is_one_line(place: Place, arguments: list[str], words: str)
     assert ran.code == 2 and one_line(ran.err) and words in ran.err
 
 
+def test_its_help_lists_its_options() -> None:
+    ran = doctor("download", "--help")
+    assert ran.code == 0 and "--assets-from" in ran.out and "--variant" in ran.out
+    assert "--strict" not in ran.out
+
+
 def test_an_option_of_download_says_where_it_belongs() -> None:
     ran = doctor("--dest", "/tmp")
     assert ran.code == 2 and one_line(ran.err) and "klein-doctor download --dest" in ran.err
