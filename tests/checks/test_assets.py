@@ -56,9 +56,8 @@ def test_one_that_is_missing(check: str, kept: tuple[str, ...]) -> None:
     (repair,) = found.fixes
     assert (repair.id, repair.kind, repair.grade) == ("fetch-assets", "download", "ask")
     assert "Apache-2.0" in repair.summary
-    command = repair.commands[0]
-    assert any("~/ComfyUI/models/" in getattr(word, "public", "") for word in command)
-    assert str(command[-1]).startswith("https://huggingface.co/")
+    role = check.removesuffix("-missing")
+    assert repair.commands == (("klein-doctor", "download", "--only", role),)
 
 
 @pytest.mark.parametrize(
@@ -102,10 +101,13 @@ def test_a_right_one_beside_it_makes_it_a_warning_for_its_name_alone() -> None:
     assert silent("vae-wrong", having(other, right))
 
 
-def test_nothing_is_written_over_what_lies_there() -> None:
+def test_of_several_comfyuis_the_command_names_the_one_that_was_judged() -> None:
     facts = three(v=model_file("flux1-ae", "vae", "flux2-vae.safetensors"))
-    fetches = [r for r in outcome("vae-wrong", facts).fixes if r.id == "fetch-assets"]
-    assert fetches[0].commands == () and "moved aside" in fetches[0].summary
+    installs = (a.install("~/other"), a.install("~/ComfyUI"))
+    facts = facts._replace(search=Known(a.search(*installs, chosen=1)))
+    (fetch,) = [r for r in outcome("vae-wrong", facts).fixes if r.id == "fetch-assets"]
+    assert fetch.commands[0][-2] == "--comfyui"
+    assert getattr(fetch.commands[0][-1], "public", "") == "~/ComfyUI"
 
 
 @pytest.mark.parametrize(
