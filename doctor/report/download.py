@@ -125,4 +125,4 @@ def _shown(path: Path) -> str:
 
 def gb(size: int) -> str:
     """Decimal, as the Hub and the makers of disks count."""
-    return f"{size / 1e9:.2f} GB" if size >= 10_000_000 else f"{size / 1e6:.2f} MB"
+    return f"{size / 1e9:.2f} GB" if size >= 100_000_000 else f"{size / 1e6:.2f} MB"
