@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import errno
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from klein_doctor.exits import Exit, UsageError
 from klein_doctor.options import parse, with_variable
+from klein_doctor.pipes import reader_may_leave, say
 
 if TYPE_CHECKING:
     from klein_doctor.model import Report
@@ -38,7 +37,7 @@ def _run(arguments: list[str]) -> Exit:
 
         if sys.stdout is None:
             raise UsageError("standard output is closed")
-        with _reader_may_leave():
+        with reader_may_leave():
             explain(options.check, sys.stdout)
         return Exit.OK
     from klein_doctor.output import Output
@@ -46,25 +45,19 @@ def _run(arguments: list[str]) -> Exit:
     if options.command == "identify":
         from klein_doctor.identity.command import identify
 
-        output = Output(options.output)
-        with _reader_may_leave():
-            return identify(options, output, _note)
+        return identify(options, Output(options.output), _note)
     if options.command == "triage":
         from klein_doctor.triage.command import triage
 
         try:
-            output = Output(options.output)
-            with _reader_may_leave():
-                return triage(options, output, _note)
+            return triage(options, Output(options.output), _note)
         except UsageError as error:
             raise UsageError(with_variable(str(error), options)) from error
     if options.command == "download":
         from klein_doctor.download.command import download
 
         try:
-            output = Output(options.output)
-            with _reader_may_leave():
-                return download(options, output, _note)
+            return download(options, Output(options.output), _note)
         except UsageError as error:
             raise UsageError(with_variable(str(error), options)) from error
     try:
@@ -73,40 +66,18 @@ def _run(arguments: list[str]) -> Exit:
     except UsageError as error:
         raise UsageError(with_variable(str(error), options)) from error
     form = "real" if options.unredacted else ("local" if options.format == "text" else "public")
-    with _reader_may_leave():
-        output.write(report, options.format, options.color, form)
+    output.write(report, options.format, options.color, form)
     return report.exit_code
 
 
 def _options(arguments: list[str]) -> argparse.Namespace | None:
     """The options; None when --help or --version was all that was asked."""
-    with _reader_may_leave():
+    with reader_may_leave():
         try:
             return parse(arguments, os.environ)
         except SystemExit:
             return None
     return None
-
-
-@contextlib.contextmanager
-def _reader_may_leave() -> Iterator[None]:
-    """A reader that goes away early (| head) changes nothing of the exit code.
-
-    Raises:
-        UsageError: standard output takes no more (a full disk).
-    """
-    try:
-        yield
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except OSError as error:
-        # What is still in the buffer must not fail a second time when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        left = isinstance(error, BrokenPipeError) or (
-            sys.platform == "win32" and error.errno == errno.EINVAL
-        )
-        if not left:
-            raise UsageError(f"standard output: {error.strerror or error}") from error
 
 
 def _report(options: argparse.Namespace, meanwhile: Callable[[], None]) -> Report:
@@ -128,17 +99,12 @@ def _report(options: argparse.Namespace, meanwhile: Callable[[], None]) -> Repor
 
 
 def _note(text: str) -> None:
-    if sys.stderr is None:
-        return  # print() would turn to standard output, which belongs to the report
     shown = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
-    print(f"klein-doctor: {shown}", file=sys.stderr)
+    say(f"klein-doctor: {shown}")
 
 
 def _complain(text: str, code: Exit) -> int:
-    try:
-        _note(text)
-    except OSError:
-        pass
+    _note(text)
     return int(code)
 
 

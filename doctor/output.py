@@ -10,6 +10,7 @@ from typing import TextIO
 
 from klein_doctor.exits import UsageError
 from klein_doctor.model import Report
+from klein_doctor.pipes import reader_may_leave
 
 # Opened by name, the file behind it would be replaced under the shell that redirected to it.
 _STANDARD = ("", "-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
@@ -44,13 +45,14 @@ class Output:
         """Write what render writes.
 
         Raises:
-            UsageError: the file cannot be written.
+            UsageError: the file, or standard output, cannot be written.
         """
         if self.path is None:
-            try:
-                render(_tolerant(sys.stdout))
-            except SystemExit as error:  # what rich makes of a reader that went away
-                raise BrokenPipeError from error
+            with reader_may_leave():
+                try:
+                    render(_tolerant(sys.stdout))
+                except SystemExit as error:  # what rich makes of a reader that went away
+                    raise BrokenPipeError from error
             return
         try:
             self._write_file(self.path, render)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import tempfile
@@ -55,13 +56,10 @@ def replace_file(path: Path, text: str) -> None:
 
 
 def own_like_parent(path: Path) -> None:
-    """What root makes inside a user's folder takes that folder's owner.
-
-    Raises:
-        OSError: it cannot be given away.
-    """
+    """What root makes inside a user's folder takes that folder's owner, where it can be given."""
     if sys.platform == "win32" or os.geteuid() != 0:
         return
     owner = path.parent.stat()
     if owner.st_uid != 0:
-        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+        with contextlib.suppress(OSError):  # a share, or a file system without owners
+            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)

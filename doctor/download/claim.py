@@ -38,6 +38,8 @@ def claim(
         try:
             _wait(lock, Timeout, destination, idle_s, stop, note)
         except NotImplementedError:  # a file system without locks
+            # Under another name: the one that was just made for the other kind counts as held.
+            path = path.with_name(path.name + "ed")
             lock = SoftFileLock(path)
             _wait(lock, Timeout, destination, idle_s, stop, note)
         with contextlib.suppress(OSError):

@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,10 @@ from klein_doctor.download import remembered
 from klein_doctor.download.faults import DownloadError, Stopped
 from klein_doctor.download.jobs import Ask, Errand, plan
 from klein_doctor.download.leftovers import leftovers, remove
+from klein_doctor.download.part import MODE
 from klein_doctor.download.progress import display
 from klein_doctor.download.reuse import candidates
-from klein_doctor.download.run import Done, Step, Tools, need_room, perform, survey
+from klein_doctor.download.run import Done, Step, Tools, need_room, perform, stopped, survey
 from klein_doctor.download.sources import HubSource, MirrorSource, Source, require_client
 from klein_doctor.exits import Exit, UsageError
 from klein_doctor.identity.digest import DigestStore
@@ -27,10 +27,10 @@ from klein_doctor.output import Output
 from klein_doctor.probes.outside import Outside
 from klein_doctor.probes.settings import without_secrets
 from klein_doctor.recipe import load
-from klein_doctor.recipe_downloads import Downloads, load_downloads
+from klein_doctor.recipe_downloads import Asset, Downloads, load_downloads
 from klein_doctor.report.download import Summary, gb, render_json, render_text
 from klein_doctor.rows import RecipeError
-from klein_doctor.state import replace_file, state_folder
+from klein_doctor.state import make_folder, state_folder
 from klein_doctor.target import Wish
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -45,20 +45,21 @@ def download(options: argparse.Namespace, output: Output, note: Callable[[str], 
     if options.format not in ("text", "json"):
         raise UsageError(f"--format {options.format}: download writes text or json")
     deadline = seconds(options.deadline)
-    until = time.monotonic() + deadline if deadline else None
     downloads = _tables(options.recipe)
-    outside = Outside.real()
     state = state_folder(options.state_dir, os.environ)
-    errand = plan(_ask(options), downloads, outside)
     if not options.offline:
         require_client()
-    sources = _sources(options, downloads, note)
-    tools = Tools(
-        downloads, DigestStore(state), sources, display(options.progress), threading.Event(),
-        options.deep, xet=getattr(sources[-1], "address", "") if options.xet and sources else "",
-    )  # fmt: skip
-    with _signals(tools.stop):
-        summary = _run(options, errand, tools, until, outside)
+    try:
+        errand = plan(_ask(options), downloads, Outside.real())
+        sources = _sources(options, downloads, note)
+        tools = Tools(
+            downloads, DigestStore(state), sources, display(options.progress), threading.Event(),
+            options.deep, threading.Event(), _xet(options, sources),
+        )  # fmt: skip
+        with _signals(tools.stop), _deadline(deadline, tools):
+            summary = _run(options, errand, tools)
+    except OSError as error:
+        raise UsageError(f"{error.filename or 'a folder'}: {error.strerror or error}") from error
     _remember(state, summary, tools, note)
     render = render_json if options.format == "json" else render_text
     output.send(lambda stream: render(summary, stream))
@@ -100,7 +101,7 @@ def _sources(
     read_s = float(downloads.limits.read_s)
     found: list[Source] = []
     if "://" in options.assets_from:
-        if not re.match(r"https?://[^/]", options.assets_from):
+        if not re.match(r"(?i)https?://[^/]", options.assets_from):
             shown = without_secrets(options.assets_from[:200]) or "it"
             raise UsageError(f"--assets-from {shown}: a folder, or an address with https://")
         found.append(MirrorSource(options.assets_from, read_s))
@@ -118,26 +119,29 @@ def _sources(
     return [*found, hub]
 
 
+def _xet(options: argparse.Namespace, sources: Sequence[Source]) -> str:
+    hub = sources[-1] if sources and options.xet else None
+    return hub.address if isinstance(hub, HubSource) else ""
+
+
 # --- the run ---------------------------------------------------------------------------------
 
 
-def _run(
-    options: argparse.Namespace,
-    errand: Errand,
-    tools: Tools,
-    until: float | None,
-    outside: Outside,
-) -> Summary:
+def _run(options: argparse.Namespace, errand: Errand, tools: Tools) -> Summary:
     shown = tools.display
     assets = [job.asset for job in errand.jobs]
     try:
         steps = survey(errand.jobs, candidates(assets, errand.places), tools)
     except Stopped:
-        raise KeyboardInterrupt from None
-    total = sum(asset.size for asset in assets)
+        if not tools.late.is_set():
+            raise KeyboardInterrupt from None
+        ended = [stopped(job, tools) for job in errand.jobs]
+        return Summary(errand.route, options.dry_run, _sum(assets), 0, tuple(ended), (), 0,
+                       Exit.TRY_AGAIN)  # fmt: skip
+    total = _sum(assets)
     here = sum(s.job.asset.size for s in steps if s.how != "fetch") + sum(s.kept for s in steps)
     shown.note(_first_line(steps, total, here))
-    ended = _dry(steps, tools) if options.dry_run else _do(steps, tools, until, total, here)
+    ended = _dry(steps, tools) if options.dry_run else _do(steps, tools, total)
     old = leftovers(errand.caches, errand.folders, tools.downloads.limits.orphan_age_s)
     freed = 0
     if options.sweep and not options.dry_run:
@@ -151,6 +155,10 @@ def _run(
     code = _exit(ended, interrupted=tools.stop.is_set())
     sums = (total, here)
     return Summary(errand.route, options.dry_run, *sums, tuple(ended), tuple(old), freed, code)
+
+
+def _sum(assets: Sequence[Asset]) -> int:
+    return sum(asset.size for asset in assets)
 
 
 _THERE = ("here", "cloned", "linked", "copied", "fetched")
@@ -168,9 +176,7 @@ def _first_line(steps: Sequence[Step], total: int, here: int) -> str:
     return f"{gb(total)} in all: {there}, {gb(missing)} in {files} {named} are to be fetched"
 
 
-def _do(
-    steps: Sequence[Step], tools: Tools, until: float | None, total: int, here: int
-) -> list[Done]:
+def _do(steps: Sequence[Step], tools: Tools, total: int) -> list[Done]:
     try:
         need_room(steps, load().memory.room.bytes)
     except DownloadError as fault:
@@ -183,7 +189,7 @@ def _do(
         # What is linked or taken up is counted when it happens.
         tools.display.begin(total, total - sum(step.job.asset.size for step in busy))
     try:
-        return perform(steps, tools, until, tools.downloads.limits.at_once)
+        return perform(steps, tools, tools.downloads.limits.at_once)
     finally:
         tools.display.end()
 
@@ -193,6 +199,9 @@ def _dry(steps: Sequence[Step], tools: Tools) -> list[Done]:
     names = {"here": "here", "copy": "to copy", "fetch": "to fetch"}
     ended = []
     for step in steps:
+        if tools.late.is_set():
+            ended.append(stopped(step.job, tools))
+            continue
         if tools.stop.is_set():
             raise KeyboardInterrupt
         fault = _reachable(step, tools) if step.how == "fetch" else None
@@ -224,9 +233,10 @@ def _reachable(step: Step, tools: Tools) -> DownloadError | None:
 def point(reference: tuple[Path, str]) -> None:
     """Make the snapshot the current one where the cache knows of none."""
     path, revision = reference
-    if not path.exists():
-        with contextlib.suppress(OSError):
-            replace_file(path, revision)
+    with contextlib.suppress(OSError):
+        make_folder(path.parent, MODE)
+        with path.open("x", encoding="utf-8") as stream:
+            stream.write(revision)
 
 
 def _exit(ended: Sequence[Done], *, interrupted: bool) -> Exit:
@@ -252,6 +262,24 @@ def _remember(
 
 
 @contextlib.contextmanager
+def _deadline(after_s: float, tools: Tools) -> Iterator[None]:
+    """Stop everything when its time has passed, hashing included."""
+
+    def ring() -> None:
+        tools.late.set()
+        tools.stop.set()
+
+    timer = threading.Timer(after_s, ring)
+    timer.daemon = True
+    if after_s:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@contextlib.contextmanager
 def _signals(stop: threading.Event) -> Iterator[None]:
     """A polite request to end is taken like Ctrl-C: what came is kept."""
 
@@ -263,7 +291,9 @@ def _signals(stop: threading.Event) -> Iterator[None]:
     before = {}
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
-        if number is not None and threading.current_thread() is threading.main_thread():
+        if number is None or signal.getsignal(number) == signal.SIG_IGN:
+            continue  # nohup and the like wish it ignored
+        if threading.current_thread() is threading.main_thread():
             before[number] = signal.signal(number, ask)
     try:
         yield

@@ -17,6 +17,7 @@ from typing import NamedTuple
 _DNS = re.compile(r"(?i)name or service not known|name resolution|getaddrinfo|nodename nor serv")
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
+_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _LONGEST = 160
 _SIGNED = re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]*")
 _USERINFO = re.compile(r"(\w+://)[^/\s@]+@")
@@ -67,7 +68,7 @@ _BY_CLASS = {
         "offline", "HF_HUB_OFFLINE is set, which forbids every request; unset it", False, False
     ),
     "UnsupportedProtocol": _Word(
-        "endpoint", "HF_ENDPOINT is no address; it begins with https://", False, False
+        "endpoint", "HF_ENDPOINT, a proxy, or what {host} redirects to is no address", False, False
     ),
     "InvalidURL": _Word("endpoint", "the address {host} cannot be used", False, False),
     "LocalProtocolError": _Word(
@@ -144,12 +145,30 @@ def of_refusal(status: int, code: str, host: str, what: str, wait_s: float = 0.0
     return DownloadError("answer", f"{host} answers {what} with {status}", again=True, passing=True)
 
 
+def of_setting(error: Exception, host: str) -> DownloadError:
+    """The fault behind an error the client makes before it has sent anything."""
+    said = without_signature(f"{type(error).__name__}: {error}")[:_LONGEST]
+    if isinstance(error, FileNotFoundError):
+        named = [name for name in _CERTIFICATES if os.environ.get(name)]
+        listed = " or ".join(named) or "a setting"
+        says = f"{listed} names a file with certificates that is not there"
+        return DownloadError("tls", says)
+    if isinstance(error, ImportError):
+        return DownloadError("proxy", f"the proxy{_proxies()} needs a package: {said}", again=True)
+    return DownloadError(
+        "endpoint", f"no request can be made to {host} with these settings{_proxies()}: {said}"
+    )
+
+
 def of_disk(error: OSError, place: str) -> DownloadError:
     """The fault behind an error of the file system. place: how to call the folder or file."""
     number = error.errno or 0
     why = (error.strerror or str(error) or type(error).__name__)[:_LONGEST]
     if number in _FULL or getattr(error, "winerror", 0) == 112:
         return DownloadError("space", f"the file system of {place} is full")
+    if getattr(error, "winerror", 0) == 32:
+        says = f"another program has {place} open; close it (ComfyUI, an antivirus) and try again"
+        return DownloadError("permission", says, again=True)
     if number == errno.EROFS:
         return DownloadError("read-only", f"the file system of {place} can only be read")
     if number in (errno.EACCES, errno.EPERM):

@@ -8,6 +8,7 @@ import threading
 import time
 from typing import Any, Protocol, TextIO
 
+from klein_doctor.pipes import say
 from klein_doctor.values import printable
 
 MODES = ("auto", "plain", "json")
@@ -44,10 +45,10 @@ def display(mode: str) -> Display:
     if stream is None:
         return _Silent()
     if mode == "json":
-        return _Json(stream)
+        return _Json()
     if mode == "auto" and stream.isatty():
         return _Bars(stream)
-    return _Lines(stream)
+    return _Lines()
 
 
 class _Counting:
@@ -97,9 +98,8 @@ class _Silent(_Counting):
 class _Lines(_Counting):
     """A line every ten seconds while something comes."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._stream = stream
         self._next = time.monotonic() + _PLAIN_S
 
     def add(self, name: str, count: int, fresh: bool = True) -> None:
@@ -116,15 +116,14 @@ class _Lines(_Counting):
 
     def note(self, text: str) -> None:
         with self.lock:
-            print(f"klein-doctor: {printable(text)}", file=self._stream, flush=True)
+            say(f"klein-doctor: {printable(text)}")
 
 
 class _Json(_Counting):
     """One JSON object a line: at every event, and of the sums once a second."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._stream = stream
         self._next = 0.0
 
     def begin(self, total: int, here: int) -> None:
@@ -164,7 +163,7 @@ class _Json(_Counting):
 
     def _say(self, event: str, **values: Any) -> None:
         with self.lock:
-            print(json.dumps({"event": event, **values}), file=self._stream, flush=True)
+            say(json.dumps({"event": event, **values}))
 
 
 class _Bars(_Counting):

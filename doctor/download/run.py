@@ -57,7 +57,8 @@ class Done(NamedTuple):
 class Tools(NamedTuple):
     """What every worker needs. sources: where to fetch from, in order; none offline.
 
-    xet: the Hub's address where its fast transfer was asked for.
+    late: set, together with stop, when the deadline has passed. xet: the Hub's address where its
+    fast transfer was asked for.
     """
 
     downloads: Downloads
@@ -66,6 +67,7 @@ class Tools(NamedTuple):
     display: Display
     stop: threading.Event
     deep: bool
+    late: threading.Event
     xet: str = ""
 
 
@@ -193,12 +195,10 @@ def _same_device(source: Path, folder: Path) -> bool:
 # --- doing it --------------------------------------------------------------------------------
 
 
-def perform(
-    steps: Sequence[Step], tools: Tools, deadline: float | None, at_once: int
-) -> list[Done]:
-    """Do every step, several at once; stops when tools.stop is set or the deadline has passed.
+def perform(steps: Sequence[Step], tools: Tools, at_once: int) -> list[Done]:
+    """Do every step, several at once, until tools.stop is set.
 
-    deadline: on the monotonic clock. Returns in any case, with what became of each job.
+    Returns in any case, with what became of each job.
     """
     waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in sorted(range(len(steps)), key=lambda n: -steps[n].job.asset.size):
@@ -211,12 +211,8 @@ def perform(
     ]
     for worker in workers:
         worker.start()
-    late = False
     try:
         while any(worker.is_alive() for worker in workers):
-            if deadline is not None and time.monotonic() >= deadline and not tools.stop.is_set():
-                late = True
-                tools.stop.set()
             if tools.stop.is_set():
                 _settle_down(workers)
                 break
@@ -225,7 +221,7 @@ def perform(
     except KeyboardInterrupt:
         tools.stop.set()
         _settle_down(workers)
-    return [_end(step, ended.get(number), late) for number, step in enumerate(steps)]
+    return [_end(step, ended.get(number), tools) for number, step in enumerate(steps)]
 
 
 def _settle_down(workers: Sequence[threading.Thread]) -> None:
@@ -234,17 +230,22 @@ def _settle_down(workers: Sequence[threading.Thread]) -> None:
         worker.join(max(0.0, until - time.monotonic()))
 
 
-def _end(step: Step, found: Done | BaseException | None, late: bool) -> Done:
+def _end(step: Step, found: Done | BaseException | None, tools: Tools) -> Done:
     if isinstance(found, Done):
         return found
     if isinstance(found, DownloadError):
         return Done(step.job, "failed", fault=found, kept=_kept(step.job))
     if found is not None and not isinstance(found, Stopped):
         raise found
+    return stopped(step.job, tools)
+
+
+def stopped(job: Job, tools: Tools) -> Done:
+    """A job that was not finished, and why."""
     fault = None
-    if late:
+    if tools.late.is_set():
         fault = DownloadError("deadline", "the deadline has passed", again=True)
-    return Done(step.job, "stopped", fault=fault, kept=_kept(step.job))
+    return Done(job, "stopped", fault=fault, kept=_kept(job))
 
 
 def _kept(job: Job) -> int:
@@ -338,6 +339,9 @@ def _fetch(job: Job, tools: Tools) -> None:
     """From the first source that has it."""
     last: DownloadError | None = None
     with _part(job, tools, "fetching") as part:
+        if part.size == job.asset.size and part.digest() == job.asset.sha256:
+            part.finish()
+            return
         for source in tools.sources:
             try:
                 Transfer(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -18,7 +19,13 @@ from urllib.parse import quote, urlsplit
 from packaging.version import Version
 
 from klein_doctor import __version__
-from klein_doctor.download.faults import DownloadError, Stopped, of_error, of_refusal
+from klein_doctor.download.faults import (
+    DownloadError,
+    Stopped,
+    of_error,
+    of_refusal,
+    of_setting,
+)
 from klein_doctor.exits import UsageError
 from klein_doctor.probes.settings import without_secrets
 from klein_doctor.recipe_downloads import Asset
@@ -62,8 +69,12 @@ def require_client() -> None:
     Raises:
         UsageError: an older one is installed, or none that can be imported.
     """
+    for name in ("HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"):
+        if os.environ.get(name, "0").strip().isdecimal() is False:
+            raise UsageError(f"{name} is no whole number; huggingface_hub does not start with it")
     try:
         import huggingface_hub
+        from huggingface_hub import constants  # noqa: F401 - the settings are read here
 
         version = huggingface_hub.__version__
     except Exception as error:  # what a half-broken environment raises is not foreseeable
@@ -84,8 +95,7 @@ class _Web:
 
     def __init__(self, address: str, read_s: float, token: str | None = None) -> None:
         self.address = address.rstrip("/")
-        parts = urlsplit(self.address)
-        self.host = (parts.hostname or self.address) + (f":{parts.port}" if parts.port else "")
+        self.host = _host(self.address)
         self.read_s = read_s
         self.token = token
 
@@ -100,10 +110,21 @@ class _Web:
             status = getattr(getattr(error, "response", None), "status_code", None)
             if status is not None and type(error).__name__ not in ("OfflineModeIsEnabled",):
                 raise self.refusal(error.response, "the file") from error  # type: ignore[attr-defined]
-            fault = of_error(error, self.host, self.read_s)
+            fault = of_error(error, _asked(error) or self.host, self.read_s)
             if fault is None:
                 raise
             raise fault from error
+
+    @contextlib.contextmanager
+    def opening(self) -> Iterator[None]:
+        """As faults; before an answer is there, what is not known comes of the settings."""
+        try:
+            with self.faults():
+                yield
+        except (DownloadError, Stopped):
+            raise
+        except Exception as error:
+            raise of_setting(error, self.host) from error
 
     def refusal(self, response: Any, what: str) -> DownloadError:
         """The fault behind an answer that is none."""
@@ -128,13 +149,17 @@ class _Web:
         """A GET; redirects are followed, without a token to another host."""
         from huggingface_hub import get_session
 
-        with self.faults():
-            with get_session().stream(
-                "GET", url, headers=self.headers(start), timeout=self.read_s, follow_redirects=True
-            ) as response:
+        with contextlib.ExitStack() as stack:
+            with self.opening():
+                request = get_session().stream(
+                    "GET", url, headers=self.headers(start), timeout=self.read_s,
+                    follow_redirects=True,
+                )  # fmt: skip
+                response = stack.enter_context(request)
                 if response.status_code not in (200, 206):
                     raise self.refusal(response, what)
                 begin, length = _checked(response, start, size, self.host)
+            with self.faults():
                 yield Stream(begin, length, response.iter_raw())
 
 
@@ -145,7 +170,7 @@ class HubSource(_Web):
         from huggingface_hub import constants
 
         super().__init__(endpoint or constants.ENDPOINT, read_s, token)
-        if not re.match(r"https?://[^/]", self.address):
+        if not re.match(r"(?i)https?://[^/]", self.address):
             shown = without_secrets(self.address[:200]) or "it"
             raise UsageError(f"HF_ENDPOINT={shown}: an address begins with https://")
 
@@ -163,7 +188,7 @@ class HubSource(_Web):
         from huggingface_hub import get_hf_file_metadata
 
         what = f"{asset.repository}/{asset.path}"
-        with self.faults():
+        with self.opening():
             try:
                 found = get_hf_file_metadata(
                     self.url(asset), token=self.token or False, timeout=self.read_s
@@ -203,7 +228,7 @@ class MirrorSource(_Web):
         """Which of the places has a file of this size."""
         from huggingface_hub import get_session
 
-        with self.faults():
+        with self.opening():
             for place in self._candidates(asset):
                 url = f"{self.address}/{quote(place)}"
                 response = get_session().request(
@@ -219,6 +244,8 @@ class MirrorSource(_Web):
         raise DownloadError("missing", f"{self.host} has no {asset.name} of {asset.size:,} bytes")
 
     def open(self, asset: Asset, start: int) -> contextlib.AbstractContextManager[Stream]:
+        if asset.sha256 not in self._places:
+            self.check(asset)
         return self.get(self._places[asset.sha256], start, asset.size, asset.name)
 
     def _candidates(self, asset: Asset) -> Iterator[str]:
@@ -226,6 +253,29 @@ class MirrorSource(_Web):
         if asset.folder:
             yield f"{asset.folder}/{asset.name}"
         yield f"{asset.repository}/resolve/{asset.revision}/{asset.path}"
+
+
+def _host(address: str) -> str:
+    """How to call the server of an address.
+
+    Raises:
+        UsageError: it is no address.
+    """
+    try:
+        parts = urlsplit(address)
+        return (parts.hostname or address) + (f":{parts.port}" if parts.port else "")
+    except ValueError as error:
+        shown = without_secrets(address[:200]) or "it"
+        raise UsageError(f"{shown} is no address a request can be sent to ({error})") from error
+
+
+def _asked(error: BaseException) -> str:
+    """The host an error of the client is about: after a redirect it is another one."""
+    try:
+        url = error.request.url  # type: ignore[attr-defined]
+        return f"{url.host}:{url.port}" if url.port else str(url.host)
+    except (AttributeError, RuntimeError):
+        return ""
 
 
 def retry_after(text: str) -> float:

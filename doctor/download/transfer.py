@@ -34,10 +34,11 @@ class Transfer:
             DownloadError: it cannot be had; the part is kept where it is of use.
             Stopped: it was asked to stop.
         """
-        if self.part.size < self.asset.size:
-            self._patiently(lambda: self.source.check(self.asset))
-        wrong = 0
+        wrong, asked = 0, False
         while True:
+            if self.part.size < self.asset.size and not asked:
+                self._patiently(lambda: self.source.check(self.asset))
+                asked = True
             carried = self.part.carried
             self._patiently(self._stream)
             if self.part.digest() == self.asset.sha256:

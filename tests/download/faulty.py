@@ -262,13 +262,13 @@ class World(NamedTuple):
             sources = [HubSource(float(downloads.limits.read_s), self.hub.endpoint)]
         display: Display = self.shown
         stop = threading.Event()
-        return Tools(downloads, DigestStore(None), sources, display, stop, False)
+        return Tools(downloads, DigestStore(None), sources, display, stop, False, threading.Event())
 
     def run(self, tools: Tools | None = None, **limits: int) -> Done:
         """One download, as the command does it."""
         tools = tools or self.tools(**limits)
         job = Job(self.asset, self.destination)
-        (done,) = perform(survey([job], {}, tools), tools, None, 1)
+        (done,) = perform(survey([job], {}, tools), tools, 1)
         return done
 
     def fault(self, **limits: int) -> DownloadError:

@@ -58,7 +58,7 @@ def elsewhere(world: World, *paths: Path) -> list[str]:
     tools = world.tools(sources=[])
     job = Job(world.asset, world.destination)
     steps = survey([job], candidates([world.asset], paths), tools)
-    return [done.state for done in perform(steps, tools, None, 1)]
+    return [done.state for done in perform(steps, tools, 1)]
 
 
 def test_a_right_file_is_found_by_size_and_proven_by_digest(world: World, tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_file_that_changes_after_it_was_found_is_not_trusted(
     job = Job(world.asset, world.destination)
     steps = survey([job], {world.asset: [other]}, tools)
     other.write_bytes(f.content(SIZE, seed=9))
-    (done,) = perform(steps, tools, None, 1)
+    (done,) = perform(steps, tools, 1)
     assert done.state == "failed" and not world.destination.exists()
 
 
@@ -107,7 +107,7 @@ def test_the_other_genuine_build_is_kept(world: World) -> None:
     world.destination.write_bytes(other)
     tools = world.tools(sources=[])
     job = Job(world.asset._replace(builds=builds), world.destination)
-    (done,) = perform(survey([job], {}, tools), tools, None, 1)
+    (done,) = perform(survey([job], {}, tools), tools, 1)
     assert done.state == "here" and world.destination.read_bytes() == other
 
 
@@ -117,7 +117,7 @@ def test_a_right_file_in_a_second_folder_is_enough(world: World, tmp_path: Path)
     (second / world.asset.name).write_bytes(world.data)
     tools = world.tools(sources=[])
     job = Job(world.asset, world.destination, (second,))
-    (done,) = perform(survey([job], {}, tools), tools, None, 1)
+    (done,) = perform(survey([job], {}, tools), tools, 1)
     assert done.state == "here" and done.job.destination.parent == second
     assert not world.destination.exists()
 
