@@ -166,7 +166,8 @@ def load_downloads(extra: Path | None = None) -> Downloads:
         if "repository" in more:
             repositories.update({r.id: r for r in rows(RepositoryRow, more, "repository")})
         if "limits" in more:
-            limits = rows(Limits, more, "limits")[0]
+            # The Hub's own host, to which a token may go, is not for a recipe to say.
+            limits = rows(Limits, more, "limits")[0]._replace(hub=limits.hub)
         if "asset" in more:
             added = [_asset(row, repositories, rules) for row in rows(AssetRow, more, "asset")]
             by_key = {_key(asset): asset for asset in (*assets, *added)}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from klein_doctor.download.faults import DownloadError, Stopped, of_disk
-from klein_doctor.download.part import MODE, part_of, read_note, remains
+from klein_doctor.download.part import MODE, lock_of, part_of, read_note
 from klein_doctor.state import make_folder, own_like_parent
 from klein_doctor.values import printable
 
@@ -31,7 +31,7 @@ def claim(
     """
     from filelock import FileLock, SoftFileLock, Timeout
 
-    path = remains(destination)[-1]
+    path = lock_of(destination)
     try:
         make_folder(path.parent, MODE)
         lock = FileLock(path)
@@ -60,16 +60,16 @@ def _wait(
     stop: threading.Event, note: Callable[[str], None],
 ) -> None:  # fmt: skip
     told = False
-    size, since = -1, time.monotonic()
+    mark, since = _mark(destination), time.monotonic()
     while True:
         try:
             lock.acquire(timeout=0)  # type: ignore[attr-defined]
             return
         except busy:
             pass
-        now = _size(destination)
-        if now != size:
-            size, since = now, time.monotonic()
+        now = _mark(destination)
+        if now != mark:
+            mark, since = now, time.monotonic()
         if time.monotonic() - since > idle_s:
             raise DownloadError(
                 "locked", f"{_holder(destination)} holds {destination.name} and has got no "
@@ -88,8 +88,13 @@ def _holder(destination: Path) -> str:
     return f"another klein-doctor (process {pid} on {host}, since {since})"
 
 
-def _size(destination: Path) -> int:
-    try:
-        return os.lstat(part_of(destination)).st_size
-    except OSError:
-        return 0
+def _mark(destination: Path) -> tuple[int, ...]:
+    """What changes as long as the holder gets on: the part's length, the sign of life."""
+    found = []
+    for path in (part_of(destination), lock_of(destination)):
+        try:
+            status = os.lstat(path)
+        except OSError:
+            continue
+        found += [status.st_size, status.st_mtime_ns]
+    return tuple(found)

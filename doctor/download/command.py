@@ -14,7 +14,7 @@ from typing import Any
 
 from klein_doctor.download import remembered
 from klein_doctor.download.faults import DownloadError, Stopped
-from klein_doctor.download.jobs import Ask, Errand, plan
+from klein_doctor.download.jobs import Ask, Errand, is_address, plan
 from klein_doctor.download.leftovers import leftovers, remove
 from klein_doctor.download.part import MODE
 from klein_doctor.download.progress import display
@@ -25,7 +25,6 @@ from klein_doctor.exits import Exit, UsageError
 from klein_doctor.identity.digest import DigestStore
 from klein_doctor.output import Output
 from klein_doctor.probes.outside import Outside
-from klein_doctor.probes.settings import without_secrets
 from klein_doctor.recipe import load
 from klein_doctor.recipe_downloads import Asset, Downloads, load_downloads
 from klein_doctor.report.download import Summary, gb, render_json, render_text
@@ -100,10 +99,9 @@ def _sources(
         return []
     read_s = float(downloads.limits.read_s)
     found: list[Source] = []
-    if "://" in options.assets_from:
+    if is_address(options.assets_from):
         if not re.match(r"(?i)https?://[^/]", options.assets_from):
-            shown = without_secrets(options.assets_from[:200]) or "it"
-            raise UsageError(f"--assets-from {shown}: a folder, or an address with https://")
+            raise UsageError("--assets-from: a folder, or an address that begins with https://")
         found.append(MirrorSource(options.assets_from, read_s))
     hub = HubSource(read_s)
     own = hub.address == downloads.limits.hub
@@ -240,13 +238,15 @@ def point(reference: tuple[Path, str]) -> None:
 
 
 def _exit(ended: Sequence[Done], *, interrupted: bool) -> Exit:
+    stopped = any(done.state == "stopped" and done.fault is None for done in ended)
+    if stopped and interrupted:
+        return Exit.INTERRUPTED
     faults = [done.fault for done in ended if done.fault is not None]
     if any(fault.again for fault in faults):
         return Exit.TRY_AGAIN
     if faults:
         return Exit.PROBLEMS
-    stopped = any(done.state == "stopped" for done in ended)
-    return Exit.INTERRUPTED if stopped and interrupted else Exit.OK
+    return Exit.OK
 
 
 def _remember(

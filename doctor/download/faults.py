@@ -154,7 +154,9 @@ def of_setting(error: Exception, host: str) -> DownloadError:
         says = f"{listed} names a file with certificates that is not there"
         return DownloadError("tls", says)
     if isinstance(error, ImportError):
-        return DownloadError("proxy", f"the proxy{_proxies()} needs a package: {said}", again=True)
+        return DownloadError("proxy", f"the proxy{_proxies()} needs a package: {said}")
+    if "proxy" in said.lower():
+        return DownloadError("proxy", f"the proxy cannot be used{_proxies()}: {said}")
     return DownloadError(
         "endpoint", f"no request can be made to {host} with these settings{_proxies()}: {said}"
     )
@@ -166,7 +168,7 @@ def of_disk(error: OSError, place: str) -> DownloadError:
     why = (error.strerror or str(error) or type(error).__name__)[:_LONGEST]
     if number in _FULL or getattr(error, "winerror", 0) == 112:
         return DownloadError("space", f"the file system of {place} is full")
-    if getattr(error, "winerror", 0) == 32:
+    if getattr(error, "winerror", 0) in (32, 33):
         says = f"another program has {place} open; close it (ComfyUI, an antivirus) and try again"
         return DownloadError("permission", says, again=True)
     if number == errno.EROFS:

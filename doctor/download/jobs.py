@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -187,8 +188,13 @@ def _others(aim: Aim) -> tuple[Path, ...]:
     return tuple(Path(base) / "models" for base in dict.fromkeys(bases) if base)
 
 
+def is_address(named: str) -> bool:
+    """Whether this is meant as an address; a drive of Windows has one letter alone."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", named) is not None
+
+
 def _stock(named: str) -> tuple[Path, ...]:
-    if not named or "://" in named:
+    if not named or is_address(named):
         return ()
     path = _absolute(named)
     if not path.is_dir():

@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
 import queue
+import shutil
 import socket
 import stat
 import sys
@@ -29,6 +32,8 @@ _WAITING = 64  # blocks that were written and are not hashed yet
 # disk, and a file larger than memory pushes everything else out of it.
 _FLUSH = 1 << 25
 _LONGEST = 4096
+_MOST_NAMES = 1000
+_ALIVE = 1 << 28  # bytes between two signs of life while nothing is written
 
 MODE = 0o777  # of folders for models, less the umask
 
@@ -46,10 +51,58 @@ def note_of(destination: Path) -> Path:
     return destination.with_name(destination.name + ".part.json")
 
 
-def remains(destination: Path) -> tuple[Path, ...]:
-    """Everything a broken-off transfer leaves beside a destination: part, note and lock."""
-    lock = destination.with_name(destination.name + ".part.lock")
-    return part_of(destination), note_of(destination), lock
+def lock_of(destination: Path) -> Path:
+    """The lock beside it."""
+    return destination.with_name(destination.name + ".part.lock")
+
+
+def xet_of(destination: Path) -> Path:
+    """The folder of the Hub's own client, where that was asked for."""
+    return destination.with_name(destination.name + ".part.xet")
+
+
+def tidy(destination: Path) -> None:
+    """Remove what a doctor left beside a file that is finished; its lock must be held."""
+    if read_note(destination):
+        clear(destination)
+    with contextlib.suppress(OSError):
+        note_of(destination).unlink()
+    shutil.rmtree(xet_of(destination), ignore_errors=True)
+
+
+def clear(destination: Path) -> None:
+    """Make room for a new part. One that is not known to be the doctor's is renamed.
+
+    Raises:
+        OSError: that cannot be done.
+    """
+    path = part_of(destination)
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return
+    # To take away one name of several, or of a link, takes nothing from the file.
+    ours = bool(read_note(destination)) or found.st_nlink > 1 or not found.st_size
+    if stat.S_ISREG(found.st_mode) and not ours:
+        os.rename(path, free_name(path, ".foreign"))
+    else:
+        path.unlink()
+
+
+def free_name(path: Path, suffix: str) -> Path:
+    """A name for what is set aside: with the suffix, and a number where that is taken."""
+    for number in range(1, _MOST_NAMES):
+        again = f".{number}" if number > 1 else ""
+        found = path.with_name(f"{path.name}{again}{suffix}")
+        if not os.path.lexists(found):
+            return found
+    raise FileExistsError(errno.EEXIST, "too many files of that name were set aside", str(path))
+
+
+def alive(destination: Path) -> None:
+    """Tell whoever waits for the lock that something is going on."""
+    with contextlib.suppress(OSError):
+        os.utime(lock_of(destination))
 
 
 def kept(destination: Path, sha256: str, size: int) -> int:
@@ -105,7 +158,7 @@ class Part:
             flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
             if not there:
                 # Never cut short in place: it may be a link to a file of somebody else.
-                self.path.unlink(missing_ok=True)
+                clear(self.destination)
                 flags |= os.O_CREAT | os.O_EXCL
             self._handle = os.open(self.path, flags, 0o666)
             own_like_parent(self.path)
@@ -183,6 +236,8 @@ class Part:
             self._hasher.put(block)
             self.size += len(block)
             self._tick(len(block), False)
+            if self.size % _ALIVE < len(block):
+                alive(self.destination)
 
     def _write_note(self) -> None:
         note = {

@@ -9,14 +9,13 @@ import sys
 from pathlib import Path
 
 from klein_doctor.download.faults import of_disk
-from klein_doctor.download.part import MODE, note_of, part_of
+from klein_doctor.download.part import MODE, clear, free_name, note_of, part_of
 from klein_doctor.identity.digest import DigestStore
 from klein_doctor.identity.look import look
 from klein_doctor.recipe_assets import AssetRules
 from klein_doctor.state import make_folder, own_like_parent
 
 _FICLONE = 0x40049409  # linux/fs.h: share the extents of another file (btrfs, XFS)
-_MOST_NAMES = 1000
 
 
 def bring(source: Path, destination: Path) -> str:
@@ -30,7 +29,7 @@ def bring(source: Path, destination: Path) -> str:
     part = part_of(destination)
     try:
         make_folder(part.parent, MODE)
-        part.unlink(missing_ok=True)
+        clear(destination)
     except OSError as error:
         raise of_disk(error, str(part.parent)) from error
     if _clone(source, part):
@@ -73,16 +72,9 @@ def _aside(path: Path, rules: AssetRules, store: DigestStore) -> Path:
     """A free name that says what a file is; a damaged one gets an ending nothing loads."""
     identity = look(path, rules, store).identity
     if identity.damage or identity.verdict in ("damaged", "") or not identity.family:
-        stem, suffix = path.name, ".damaged" if identity.damage else ".replaced"
-    else:
-        kind = re.sub(r"[^a-z0-9.-]+", "-", f"{identity.family} {identity.variant}".lower())
-        stem, suffix = f"{path.stem}.{kind.strip('-')}", path.suffix
-    for number in range(1, _MOST_NAMES):
-        again = f".{number}" if number > 1 else ""
-        found = path.with_name(f"{stem}{again}{suffix}")
-        if not os.path.lexists(found):
-            return found
-    raise FileExistsError(17, "too many files of that name were set aside", str(path))
+        return free_name(path, ".damaged" if identity.damage else ".replaced")
+    kind = re.sub(r"[^a-z0-9.-]+", "-", f"{identity.family} {identity.variant}".lower())
+    return free_name(path.with_suffix(f".{kind.strip('-')}"), path.suffix)
 
 
 def _clone(source: Path, part: Path) -> bool:

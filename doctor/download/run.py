@@ -15,7 +15,7 @@ from typing import NamedTuple
 from klein_doctor.download.claim import claim
 from klein_doctor.download.faults import DownloadError, Stopped, of_disk
 from klein_doctor.download.jobs import Job
-from klein_doctor.download.part import Part, kept, remains
+from klein_doctor.download.part import Part, kept, lock_of, note_of, tidy, xet_of
 from klein_doctor.download.place import bring, settle
 from klein_doctor.download.progress import Display
 from klein_doctor.download.sources import Source, Stream
@@ -282,6 +282,8 @@ def _do(step: Step, tools: Tools) -> Done:
         # Another doctor may have finished it while this one waited.
         if proven(job.destination, job.asset, tools):
             return Done(job, "here")
+        _must_be_readable(job, tools)
+        shutil.rmtree(xet_of(job.destination), ignore_errors=True)
         if step.source is not None and proven(step.source, job.asset, tools, only_first=True):
             how = bring(step.source, job.destination)
             if how == "cloned" and not proven(step.source, job.asset, tools, only_first=True):
@@ -295,14 +297,30 @@ def _do(step: Step, tools: Tools) -> Done:
         return _placed(job, "fetched", tools, None)
 
 
+def _must_be_readable(job: Job, tools: Tools) -> None:
+    """A file of the right size that cannot be read may be the right one: it is not replaced.
+
+    Raises:
+        DownloadError: it is such a file.
+    """
+    if _size(job.destination) not in dict(job.asset.builds):
+        return
+    found = hash_files([job.destination], tools.store, lambda *_: None)[job.destination]
+    if isinstance(found, OSError):
+        why = found.strerror or str(found)
+        raise DownloadError(
+            "permission", f"{job.destination} has the right size, but cannot be read ({why}); it "
+            "was left as it is. Give it to this user, or move it away",
+        )  # fmt: skip
+
+
 def _tidy(job: Job, tools: Tools) -> None:
     """Remove what a doctor left that was killed just after it had finished the file."""
-    if not any(os.path.lexists(path) for path in remains(job.destination)):
-        return
-    with suppress(DownloadError), claim(job.destination, 0.0, tools.stop, lambda _: None):
-        for path in remains(job.destination)[:2]:
-            with suppress(OSError):
-                path.unlink()
+    destination = job.destination
+    left = (note_of(destination), xet_of(destination), lock_of(destination))
+    if any(os.path.lexists(path) for path in left):
+        with suppress(DownloadError), claim(destination, 0.0, tools.stop, lambda _: None):
+            tidy(destination)
 
 
 def _placed(job: Job, how: str, tools: Tools, source: Path | None) -> Done:

@@ -171,7 +171,7 @@ class HubSource(_Web):
 
         super().__init__(endpoint or constants.ENDPOINT, read_s, token)
         if not re.match(r"(?i)https?://[^/]", self.address):
-            shown = without_secrets(self.address[:200]) or "it"
+            shown = (without_secrets(self.address) or "")[:200] or "it"
             raise UsageError(f"HF_ENDPOINT={shown}: an address begins with https://")
 
     def url(self, asset: Asset) -> str:
@@ -265,7 +265,7 @@ def _host(address: str) -> str:
         parts = urlsplit(address)
         return (parts.hostname or address) + (f":{parts.port}" if parts.port else "")
     except ValueError as error:
-        shown = without_secrets(address[:200]) or "it"
+        shown = (without_secrets(address) or "")[:200] or "it"
         raise UsageError(f"{shown} is no address a request can be sent to ({error})") from error
 
 

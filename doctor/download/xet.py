@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from klein_doctor.download.faults import Stopped
-from klein_doctor.download.part import note_of, part_of
+from klein_doctor.download.part import alive, clear, note_of, part_of, xet_of
 from klein_doctor.identity.digest import DigestStore, hash_files
 from klein_doctor.recipe_downloads import Asset
 
@@ -42,14 +42,15 @@ def by_xet(
     Raises:
         Stopped: it was asked to stop; what came is lost.
     """
-    folder = destination.with_name(destination.name + ".part.xet")
+    folder = xet_of(destination)
     shutil.rmtree(folder, ignore_errors=True)  # of an earlier run that was killed
     try:
-        why = _fetch(asset, folder, endpoint, idle_s, stop)
+        why = _fetch(asset, destination, endpoint, idle_s, stop)
         found = folder.joinpath(*asset.path.split("/"))
         if not why and _digest(found) != asset.sha256:
             why = "what came is not the published file"
         if not why:
+            clear(destination)
             os.replace(found, part_of(destination))
             with contextlib.suppress(OSError):
                 note_of(destination).unlink()
@@ -62,8 +63,11 @@ def by_xet(
     return False
 
 
-def _fetch(asset: Asset, folder: Path, endpoint: str, idle_s: float, stop: threading.Event) -> str:
+def _fetch(
+    asset: Asset, destination: Path, endpoint: str, idle_s: float, stop: threading.Event
+) -> str:
     """Why it failed, "" where it did not."""
+    folder = xet_of(destination)
     environment = {**os.environ, "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     environment.pop("HF_HUB_DISABLE_XET", None)
     arguments = (asset.repository, asset.path, asset.revision, str(folder), endpoint)
@@ -80,6 +84,7 @@ def _fetch(asset: Asset, folder: Path, endpoint: str, idle_s: float, stop: threa
             now = _written(folder)
             if now != size:
                 size, since = now, time.monotonic()
+                alive(destination)
             elif time.monotonic() - since > idle_s:
                 return f"nothing came for {idle_s:.0f} seconds"
     finally:

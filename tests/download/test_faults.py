@@ -151,7 +151,10 @@ def test_a_part_nobody_vouches_for_is_not_used(world: World, note: str) -> None:
     name = world.destination.name
     world.destination.with_name(f"{name}.part").write_bytes(b"x" * SIZE)
     world.destination.with_name(f"{name}.part.json").write_text(note, encoding="latin-1")
-    assert world.run().state == "fetched" and world.right
+    assert world.run().state == "fetched"
+    assert world.destination.read_bytes() == world.data
+    # Another program uses such names, too.
+    assert world.names == [name, f"{name}.part.foreign"]
 
 
 def test_of_a_gated_repository_it_is_said_which(world: World) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import stat
 import subprocess
@@ -22,11 +23,12 @@ from huggingface_hub import try_to_load_from_cache
 from test_command import TMPFS, Place
 from trees import put_comfyui
 
+from klein_doctor.download import run
 from klein_doctor.download.claim import claim
 from klein_doctor.download.command import point
 from klein_doctor.download.faults import DownloadError, of_disk, of_error, without_signature
 from klein_doctor.download.jobs import Ask, Job, plan
-from klein_doctor.download.part import Part, note_of, part_of
+from klein_doctor.download.part import Part, lock_of, note_of, part_of, xet_of
 from klein_doctor.download.place import bring, settle
 from klein_doctor.download.reuse import candidates
 from klein_doctor.download.run import perform, survey
@@ -203,6 +205,27 @@ def test_a_part_that_is_a_link_to_another_file_is_never_cut_short(
     assert other.read_bytes() == b"precious" * 1000
 
 
+def test_a_right_file_that_cannot_be_read_is_not_replaced(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.destination.parent.mkdir()
+    world.destination.write_bytes(world.data)
+    path = world.destination
+    refused = PermissionError(errno.EACCES, "Permission denied")
+    monkeypatch.setattr(run, "hash_files", lambda *_, **__: {path: refused})
+    found = world.fault()
+    assert found.cause == "permission" and "cannot be read" in found.says
+    assert world.names == [world.destination.name] and world.hub.sent == 0
+
+
+def test_a_whole_part_of_an_earlier_try_needs_no_network(world: World) -> None:
+    world.destination.parent.mkdir()
+    part_of(world.destination).write_bytes(world.data)
+    note = {"schema": "klein-doctor/part/1", "sha256": world.asset.sha256, "size": SIZE}
+    note_of(world.destination).write_text(json.dumps(note))
+    assert world.run(world.tools(sources=[])).state == "fetched" and world.right
+
+
 # --- one writer ------------------------------------------------------------------------------
 
 
@@ -240,8 +263,10 @@ def test_a_lock_of_the_dead_is_taken_over(tmp_path: Path) -> None:
 
 def test_what_a_kill_left_beside_a_finished_file_is_tidied_up(world: World) -> None:
     assert world.run().state == "fetched"
-    for ending in (".part", ".part.json", ".part.lock"):
-        world.destination.with_name(world.destination.name + ending).write_bytes(b"x")
+    for path in (part_of(world.destination), lock_of(world.destination)):
+        path.write_bytes(b"x")
+    note_of(world.destination).write_text('{"schema": "klein-doctor/part/1"}')
+    (xet_of(world.destination) / "x").mkdir(parents=True)
     assert world.run().state == "here" and world.right
 
 
