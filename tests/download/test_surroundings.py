@@ -99,7 +99,8 @@ def test_a_redirect_that_is_no_address_is_no_fault_of_the_doctor(place: Place) -
     impatient(place)
     place.hub.always["hub", "HEAD"] = f.announced(Location="http://[::1/x")
     ran = place.run("--only", "vae")
-    assert ran.code == 1 and "fault of the doctor" not in ran.err
+    # httpx2 calls it an address that is none, httpx a server that breaks the protocol.
+    assert ran.code in (1, 7) and "fault of the doctor" not in ran.err
 
 
 @posix
