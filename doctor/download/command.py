@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from klein_doctor.download import remembered
-from klein_doctor.download.faults import DownloadError, Stopped
+from klein_doctor.download.faults import DownloadError, Stopped, forbidden
 from klein_doctor.download.jobs import Ask, Errand, is_address, plan
 from klein_doctor.download.leftovers import leftovers, remove
 from klein_doctor.download.part import MODE
@@ -216,9 +216,7 @@ def _dry(steps: Sequence[Step], tools: Tools) -> list[Done]:
 
 
 def _reachable(step: Step, tools: Tools) -> DownloadError | None:
-    last: DownloadError | None = DownloadError(
-        "offline", "it is not on this machine, and --offline forbids fetching it"
-    )
+    last = forbidden()
     for source in tools.sources:
         try:
             source.check(step.job.asset)

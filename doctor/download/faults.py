@@ -162,6 +162,12 @@ def of_setting(error: Exception, host: str) -> DownloadError:
     )
 
 
+def forbidden() -> DownloadError:
+    """A file that is not here, where nothing may be fetched."""
+    says = "it is not on this machine, and --offline forbids fetching it"
+    return DownloadError("offline", says)
+
+
 def of_disk(error: OSError, place: str) -> DownloadError:
     """The fault behind an error of the file system. place: how to call the folder or file."""
     number = error.errno or 0

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from klein_doctor.download.claim import claim
-from klein_doctor.download.faults import DownloadError, Stopped, of_disk
+from klein_doctor.download.faults import LOCAL, DownloadError, Stopped, forbidden, of_disk
 from klein_doctor.download.jobs import Job
 from klein_doctor.download.part import Part, kept, lock_of, note_of, tidy, xet_of
 from klein_doctor.download.place import bring, settle
@@ -355,7 +355,6 @@ def _by_xet(job: Job, tools: Tools) -> bool:
 
 def _fetch(job: Job, tools: Tools) -> None:
     """From the first source that has it."""
-    last: DownloadError | None = None
     with _part(job, tools, "fetching") as part:
         if part.size == job.asset.size and part.digest() == job.asset.sha256:
             part.finish()
@@ -368,16 +367,10 @@ def _fetch(job: Job, tools: Tools) -> None:
                 part.finish()
                 return
             except DownloadError as fault:
-                last = fault
-                if (
-                    fault.cause not in ("missing", "other", "content")
-                    or source is tools.sources[-1]
-                ):
+                if fault.cause in LOCAL or source is tools.sources[-1]:
                     raise
                 tools.display.note(f"{job.asset.label}: {fault.says}; the next source is asked")
-    raise last or DownloadError(
-        "offline", "it is not on this machine, and --offline forbids fetching it"
-    )
+    raise forbidden()
 
 
 def _copy(source: Path, job: Job, tools: Tools) -> None:

@@ -184,6 +184,18 @@ def test_a_mirror_is_asked_first_and_the_hub_where_it_lacks_a_file(place: Place)
     assert sum(path.startswith(f"/{f.REPOSITORY}/resolve/") for path in asked) == 2
 
 
+def test_where_the_mirror_is_down_the_hub_is_asked(place: Place) -> None:
+    recipe = place.folder / "recipe" / "downloads.toml"
+    limits = "".join(f"{name} = {value}\n" for name, value in {**LIMITS, "tries": 1}.items())
+    recipe.write_text(recipe.read_text() + "[[limits]]\n" + limits)
+    mirror = ("--assets-from", "http://127.0.0.1:9/models", "--only", "vae")
+    ran = place.run(*mirror, "--dry-run", "--format", "json")
+    assert (ran.code, states(ran)) == (0, ["to fetch"])
+    ran = place.run(*mirror, "--format", "json")
+    assert (ran.code, states(ran)) == (0, ["fetched"])
+    assert "127.0.0.1:9" in ran.err and "the next source is asked" in ran.err
+
+
 def test_what_is_replaced_is_renamed_to_what_it_is(place: Place) -> None:
     old = place.path("vae")
     old.parent.mkdir(parents=True)
