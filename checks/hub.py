@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from klein_doctor.absent import lacking
-from klein_doctor.installation import Hub, HubTrouble
+from klein_doctor.installation import PROXIES, Hub, HubTrouble
 from klein_doctor.model import Fact, Facts, Harm, Known, Outcome, Private, Repair, Unknown, Verdict
 from klein_doctor.outcomes import passed, pip_install, unknown
 from klein_doctor.recipe import Recipe
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 Judged = list[Outcome] | Outcome | tuple[()]
 _TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
-_PROXIES = (
-    "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy",
-)  # fmt: skip
 _ADDRESS = re.compile(
     r"https?://(?P<host>\[[0-9a-f:.]+\]|[^\s/?#:@\[\]]+)(?::[0-9]{1,5})?(?:/\S*)?", re.IGNORECASE
 )
@@ -155,7 +152,7 @@ def _host(text: str) -> str:
 
 def _unreached(last: HubTrouble, row: TroubleRow, facts: Facts) -> Outcome:
     settings = _values(facts)
-    proxies = tuple(name for name in _PROXIES if name in settings)
+    proxies = tuple(name for name in PROXIES if name in settings)
     return Outcome(
         Verdict.FAIL,
         f"The last download did not reach the Hub: {row.title}",
@@ -252,7 +249,7 @@ def _setting(
     value = values.get(row.name)
     if value is None:
         return None
-    wrong = rules.truthy(value.real) if row.when == "on" else not _whole_number(value.real)
+    wrong = rules.speaks(row, value.real)
     holds = _installed(row.package, row.versions, facts) if wrong else Known(False)
     if isinstance(holds, Unknown):
         return holds
@@ -311,14 +308,6 @@ def _installed(package: str, versions: str, facts: Facts) -> Fact[bool]:
 
 def _version(package: str, facts: Facts) -> str | None:
     return facts.packages.value.version(package) if isinstance(facts.packages, Known) else None
-
-
-def _whole_number(text: str) -> bool:
-    try:
-        int(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _values(facts: Facts) -> dict[str, Private]:

@@ -251,6 +251,10 @@ class Surroundings(NamedTuple):
     shadowing: tuple[Private, ...]
 
 
+# The variables that name a proxy, in the order they are told in; the values may hold passwords.
+PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
+
+
 class Setting(NamedTuple):
     """An environment variable of the allow-list that is set."""
 

@@ -66,6 +66,11 @@ def gib(size: int) -> str:
     return f"{size / 2**30:.1f} GiB"
 
 
+def gb(size: int) -> str:
+    """Bytes as ``12.45 GB`` or ``6.29 MB``: decimal, as the Hub and the makers of disks count."""
+    return f"{size / 1e9:.2f} GB" if size >= 100_000_000 else f"{size / 1e6:.2f} MB"
+
+
 def driver_of(facts: Facts) -> str:
     """The driver's version text, "" when nobody tells."""
     if isinstance(facts.nvml, Known) and isinstance(facts.nvml.value.driver, Known):

@@ -24,6 +24,9 @@ _COMMON = frozenset(
     """.split()
 )
 _HOMES = frozenset({"home", "users", "documents and settings"})
+# Bounded, because the texts come from strangers.
+_SIGNED = re.compile(r"(https?://[^\s?'\"]{1,2000})\?[^\s'\"]*")
+_USERINFO = re.compile(r"(\w{1,20}://)[^/\s@]+@")
 _SEPARATORS = re.compile(r"([\\/]+)")
 _BREAKS = re.compile(r"(\s+|[\"'`<>|,;()\[\]{}=@!?*&#]+)")
 _IDENTIFIER = re.compile(r"\s*(?:GPU-|MIG-|[0-9a-f]{8}-)", re.IGNORECASE)
@@ -35,6 +38,11 @@ def hub_token(fewest: int) -> str:
     To withhold one a piece is enough; to warn of one it should hardly be anything else.
     """
     return f"hf_[A-Za-z0-9]{{{fewest},}}"
+
+
+def without_signature(text: str) -> str:
+    """A message without what is secret in addresses: their queries, and users' names in them."""
+    return _USERINFO.sub(r"\1", _SIGNED.sub(r"\1", text))
 
 
 class Redactor:

@@ -100,6 +100,10 @@ class HubRules(NamedTuple):
     settings: tuple[SettingRow, ...]
     releases: tuple[ReleaseRow, ...]
 
+    def speaks(self, row: SettingRow, value: str) -> bool:
+        """Whether a value is one that a row is about."""
+        return self.truthy(value) if row.when == "on" else not _whole_number(value)
+
     def truthy(self, text: str) -> bool:
         """Whether huggingface_hub takes a value for yes."""
         return text.upper() in self.on
@@ -133,6 +137,14 @@ def load_hub(folder: Path = RECIPES) -> HubRules:
         settings=settings,
         releases=releases,
     )
+
+
+def _whole_number(text: str) -> bool:
+    try:
+        int(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _specifier(text: str) -> bool:

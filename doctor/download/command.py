@@ -18,20 +18,21 @@ from klein_doctor.download.jobs import Ask, Errand, is_address, plan
 from klein_doctor.download.leftovers import leftovers, remove
 from klein_doctor.download.part import MODE
 from klein_doctor.download.progress import display
-from klein_doctor.download.reuse import candidates
 from klein_doctor.download.run import Done, Step, Tools, need_room, perform, stopped, survey
 from klein_doctor.download.sources import HubSource, MirrorSource, Source, require_client
 from klein_doctor.exits import Exit, UsageError
 from klein_doctor.identity.digest import DigestStore
+from klein_doctor.outcomes import gb
 from klein_doctor.output import Output
 from klein_doctor.probes.outside import Outside
 from klein_doctor.recipe import load
-from klein_doctor.recipe_downloads import Asset, Downloads, load_downloads
-from klein_doctor.report.download import Summary, gb, render_json, render_text
+from klein_doctor.recipe_downloads import Downloads, load_downloads
+from klein_doctor.report.download import Summary, render_json, render_text
 from klein_doctor.rows import RecipeError
 from klein_doctor.state import make_folder, state_folder
 from klein_doctor.target import Wish
 
+_THERE = ("here", "cloned", "linked", "copied", "fetched")
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -127,16 +128,15 @@ def _xet(options: argparse.Namespace, sources: Sequence[Source]) -> str:
 
 def _run(options: argparse.Namespace, errand: Errand, tools: Tools) -> Summary:
     shown = tools.display
-    assets = [job.asset for job in errand.jobs]
+    total = sum(job.asset.size for job in errand.jobs)
     try:
-        steps = survey(errand.jobs, candidates(assets, errand.places), tools)
+        steps = survey(errand.jobs, errand.places, tools)
     except Stopped:
         if not tools.late.is_set():
             raise KeyboardInterrupt from None
         ended = [stopped(job, tools) for job in errand.jobs]
-        return Summary(errand.route, options.dry_run, _sum(assets), 0, tuple(ended), (), 0,
-                       Exit.TRY_AGAIN)  # fmt: skip
-    total = _sum(assets)
+        code = Exit.TRY_AGAIN
+        return Summary(errand.route, options.dry_run, total, 0, tuple(ended), (), 0, code)
     here = sum(s.job.asset.size for s in steps if s.how != "fetch") + sum(s.kept for s in steps)
     shown.note(_first_line(steps, total, here))
     ended = _dry(steps, tools) if options.dry_run else _do(steps, tools, total)
@@ -151,15 +151,9 @@ def _run(options: argparse.Namespace, errand: Errand, tools: Tools) -> Summary:
     if whole and errand.reference is not None and not options.dry_run:
         point(errand.reference)
     code = _exit(ended, interrupted=tools.stop.is_set())
-    sums = (total, here)
-    return Summary(errand.route, options.dry_run, *sums, tuple(ended), tuple(old), freed, code)
-
-
-def _sum(assets: Sequence[Asset]) -> int:
-    return sum(asset.size for asset in assets)
-
-
-_THERE = ("here", "cloned", "linked", "copied", "fetched")
+    return Summary(
+        errand.route, options.dry_run, total, here, tuple(ended), tuple(old), freed, code
+    )
 
 
 def _first_line(steps: Sequence[Step], total: int, here: int) -> str:
@@ -175,13 +169,9 @@ def _first_line(steps: Sequence[Step], total: int, here: int) -> str:
 
 
 def _do(steps: Sequence[Step], tools: Tools, total: int) -> list[Done]:
-    try:
-        need_room(steps, load().memory.room.bytes)
-    except DownloadError as fault:
-        return [
-            Done(step.job, "here") if step.how == "here" else Done(step.job, "failed", fault=fault)
-            for step in steps
-        ]
+    cramped = _cramped(steps)
+    if cramped:
+        return cramped
     busy = [step for step in steps if step.how != "here"]
     if busy:
         # What is linked or taken up is counted when it happens.
@@ -194,6 +184,9 @@ def _do(steps: Sequence[Step], tools: Tools, total: int) -> list[Done]:
 
 def _dry(steps: Sequence[Step], tools: Tools) -> list[Done]:
     """What would be done; the sources are asked whether they have it."""
+    cramped = _cramped(steps)
+    if cramped:
+        return cramped
     names = {"here": "here", "copy": "to copy", "fetch": "to fetch"}
     ended = []
     for step in steps:
@@ -205,14 +198,22 @@ def _dry(steps: Sequence[Step], tools: Tools) -> list[Done]:
         fault = _reachable(step, tools) if step.how == "fetch" else None
         state = "failed" if fault is not None else names[step.how]
         ended.append(Done(step.job, state, step.source, kept=step.kept, fault=fault))
+    return ended
+
+
+def _cramped(steps: Sequence[Step]) -> list[Done]:
+    """How everything ends where there is not room enough for it; [] where there is."""
     try:
         need_room(steps, load().memory.room.bytes)
     except DownloadError as fault:
+        failed = Done(steps[0].job, "failed", fault=fault)
         return [
-            done if done.state == "here" else done._replace(state="failed", fault=fault)
-            for done in ended
+            Done(step.job, "here")
+            if step.how == "here"
+            else failed._replace(job=step.job, kept=step.kept)
+            for step in steps
         ]
-    return ended
+    return []
 
 
 def _reachable(step: Step, tools: Tools) -> DownloadError | None:

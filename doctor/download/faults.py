@@ -14,15 +14,13 @@ import ssl
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from klein_doctor.installation import PROXIES
+from klein_doctor.privacy import without_signature
+
 _DNS = re.compile(r"(?i)name or service not known|name resolution|getaddrinfo|nodename nor serv")
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
-_PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _LONGEST = 160
-_SIGNED = re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]*")
-_USERINFO = re.compile(r"(\w+://)[^/\s@]+@")
-
-
 # Causes that lie on this machine: no other source would help.
 LOCAL = ("space", "read-only", "permission", "name", "disk", "locked")
 
@@ -189,11 +187,6 @@ def of_disk(error: OSError, place: str) -> DownloadError:
     return DownloadError("disk", f"{place}: {why}")
 
 
-def without_signature(text: str) -> str:
-    """A message without what is secret in an address: its query, and a user's name in it."""
-    return _USERINFO.sub(r"\1", _SIGNED.sub(r"\1", text))
-
-
 def _of_tls(error: BaseException, host: str) -> DownloadError:
     detail = getattr(error, "verify_message", "") or str(error)
     return DownloadError(
@@ -213,5 +206,5 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def _proxies() -> str:
     """The proxies in use, by the names of their variables: an address may hold a password."""
-    named = [name for name in _PROXIES if os.environ.get(name)]
+    named = [name for name in PROXIES if os.environ.get(name)]
     return f" ({' and '.join(named)} set)" if named else ""

@@ -10,13 +10,12 @@ from typing import NamedTuple
 from klein_doctor.assets import folder_for
 from klein_doctor.exits import UsageError
 from klein_doctor.installation import ModelFolder
-from klein_doctor.probes.comfyui_paths import base_of, read_folders
+from klein_doctor.probes.comfyui_search import searched
 from klein_doctor.probes.disks import default_folders
-from klein_doctor.probes.launchers import read_launchers
 from klein_doctor.probes.outside import Outside
 from klein_doctor.recipe_downloads import Asset, Downloads
 from klein_doctor.target import Aim, Wish, resolve
-from klein_doctor.values import Known, printable
+from klein_doctor.values import printable
 
 _SHOWN = 60
 
@@ -32,8 +31,9 @@ class Job(NamedTuple):
 class Errand(NamedTuple):
     """Everything one run is to do.
 
-    places: where files may lie already, nearest first. caches: the Hub's. reference: the file
-    that makes a snapshot of the Hub's cache the current one, and what it is to say.
+    places: where files may lie already, nearest first. caches: the Hub's. folders: those of this
+    errand and of the ComfyUI. reference: the file that makes a snapshot of the Hub's cache the
+    current one, and what it is to say.
     """
 
     route: str
@@ -71,16 +71,16 @@ def plan(ask: Ask, downloads: Downloads, outside: Outside) -> Errand:
             )
     assets = choose(ask, route, downloads)
     caches = tuple(path for role, path in default_folders(outside, ()) if role == "hub-cache")
-    searched = _searched(outside, aim)
+    folders = searched(outside, aim.found, aim.answers) if aim.found is not None else ()
     reference = None
     if route == "comfyui":
-        jobs = _for_comfyui(ask, assets, searched, aim)
+        jobs = _for_comfyui(ask, assets, folders, aim)
     else:
         jobs, reference = _for_diffusers(ask, assets, caches)
-    folders = tuple(dict.fromkeys(Path(folder.path.real) for folder in searched))
-    places = (*_stock(ask.stock), *folders, *_others(aim), *caches)
-    own = tuple(dict.fromkeys(job.destination.parent for job in jobs))
-    return Errand(route, jobs, (*own, *places), caches, (*own, *folders), reference)
+    own = dict.fromkeys(job.destination.parent for job in jobs)
+    near = tuple(dict.fromkeys([*own, *(Path(folder.path.real) for folder in folders)]))
+    places = (*own, *_stock(ask.stock), *near, *_others(aim), *caches)
+    return Errand(route, jobs, places, caches, near, reference)
 
 
 def choose(ask: Ask, route: str, downloads: Downloads) -> tuple[Asset, ...]:
@@ -128,26 +128,15 @@ def _role_of(variant: str, offered: list[Asset], downloads: Downloads) -> str:
     raise UsageError(f"--variant {printable(variant, _SHOWN)}: the variants are {listed}")
 
 
-def _searched(outside: Outside, aim: Aim) -> tuple[ModelFolder, ...]:
-    if aim.found is None:
-        return ()
-    launchers = read_launchers(outside, aim.found, aim.answers)
-    port = aim.found.port
-    told = next((a.folders for a in aim.answers if port and a.server.port == port), None)
-    base = base_of(aim.found, launchers)
-    folders, _ = read_folders(outside, aim.found.root, base, launchers, told)
-    return folders.value if isinstance(folders, Known) else ()
-
-
 def _for_comfyui(
-    ask: Ask, assets: tuple[Asset, ...], searched: tuple[ModelFolder, ...], aim: Aim
+    ask: Ask, assets: tuple[Asset, ...], folders: tuple[ModelFolder, ...], aim: Aim
 ) -> tuple[Job, ...]:
     jobs = []
     for asset in assets:
         if ask.dest:
             jobs.append(Job(asset, _absolute(ask.dest) / asset.folder / asset.name))
             continue
-        folder = folder_for(asset.folder, searched)
+        folder = folder_for(asset.folder, folders)
         if folder is None:
             root = aim.target.comfyui.local or "this ComfyUI"
             raise UsageError(
@@ -156,7 +145,7 @@ def _for_comfyui(
             )
         beside = tuple(
             Path(other.path.real)
-            for other in searched
+            for other in folders
             if other.category == asset.folder and other.path.real != folder.real
         )
         jobs.append(Job(asset, Path(folder.real) / asset.name, beside))
@@ -205,11 +194,10 @@ def _stock(named: str) -> tuple[Path, ...]:
 def _absolute(named: str) -> Path:
     try:
         path = Path(os.path.abspath(os.path.expanduser(named)))
-        if path.exists() and not path.is_dir():
-            raise UsageError(f"{printable(named, 200)} is not a folder")
+        blocked = path.exists() and not path.is_dir()
     except (OSError, ValueError) as error:
-        if isinstance(error, UsageError):
-            raise
         reason = getattr(error, "strerror", None) or str(error)
         raise UsageError(f"{printable(named, 200)}: {reason}") from error
+    if blocked:
+        raise UsageError(f"{printable(named, 200)} is not a folder")
     return path

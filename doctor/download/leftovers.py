@@ -5,6 +5,7 @@ huggingface_hub 2.4.0, file_download.py: since 1.18 each try writes a new one.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -16,11 +17,10 @@ _BELOW = Path(".cache") / "huggingface" / "download"
 
 
 class Leftover(NamedTuple):
-    """A file of so many bytes, unchanged for so many seconds."""
+    """A file of so many bytes."""
 
     path: Path
     size: int
-    age_s: float
 
 
 def leftovers(caches: Iterable[Path], folders: Iterable[Path], age_s: float) -> list[Leftover]:
@@ -28,16 +28,15 @@ def leftovers(caches: Iterable[Path], folders: Iterable[Path], age_s: float) -> 
 
     A younger one may belong to a download that is running.
     """
-    found: dict[Path, Leftover] = {}
+    found: set[Leftover] = set()
     left = [_MOST]
     roots = [path for cache in caches for path in _blobs(cache)]
     roots += [folder / _BELOW for folder in folders]
     for root in dict.fromkeys(roots):
-        for path, size, changed in _incomplete(root, left):
-            age = time.time() - changed
-            if age >= age_s:
-                found[path] = Leftover(path, size, age)
-    return sorted(found.values(), key=lambda item: str(item.path))
+        for path, status in _incomplete(root, left):
+            if time.time() - status.st_mtime >= age_s:
+                found.add(Leftover(path, status.st_size))
+    return sorted(found)
 
 
 def remove(items: Iterable[Leftover]) -> tuple[int, list[str]]:
@@ -62,7 +61,7 @@ def _blobs(cache: Path) -> Iterator[Path]:
             yield cache / name / "blobs"
 
 
-def _incomplete(folder: Path, left: list[int]) -> Iterator[tuple[Path, int, float]]:
+def _incomplete(folder: Path, left: list[int]) -> Iterator[tuple[Path, os.stat_result]]:
     for above, _, names in os.walk(folder):
         for name in names:
             left[0] -= 1
@@ -70,8 +69,5 @@ def _incomplete(folder: Path, left: list[int]) -> Iterator[tuple[Path, int, floa
                 return
             if name.endswith(".incomplete"):
                 path = Path(above) / name
-                try:
-                    status = os.lstat(path)
-                except OSError:
-                    continue
-                yield path, status.st_size, status.st_mtime
+                with contextlib.suppress(OSError):
+                    yield path, os.lstat(path)

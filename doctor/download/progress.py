@@ -11,7 +11,6 @@ from typing import Any, Protocol, TextIO
 from klein_doctor.pipes import say
 from klein_doctor.values import printable
 
-MODES = ("auto", "plain", "json")
 _PLAIN_S = 10.0
 _JSON_S = 1.0
 _GB = 1e9

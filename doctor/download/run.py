@@ -7,8 +7,8 @@ import queue
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,10 +18,11 @@ from klein_doctor.download.jobs import Job
 from klein_doctor.download.part import Part, kept, lock_of, note_of, tidy, xet_of
 from klein_doctor.download.place import bring, settle
 from klein_doctor.download.progress import Display
+from klein_doctor.download.reuse import candidates
 from klein_doctor.download.sources import Source, Stream
 from klein_doctor.download.transfer import Transfer
-from klein_doctor.identity.digest import DigestStore, hash_files
-from klein_doctor.outcomes import gib
+from klein_doctor.identity.digest import DigestStore, Result, hash_files
+from klein_doctor.outcomes import gb
 from klein_doctor.recipe_downloads import Asset, Downloads
 
 _BLOCK = 1 << 20
@@ -70,27 +71,36 @@ class Tools(NamedTuple):
     late: threading.Event
     xet: str = ""
 
+    def tick(self, _: Path, __: int) -> None:
+        """Told of bytes that were hashed; ends it where that was asked for.
+
+        Raises:
+            Stopped: it was.
+        """
+        if self.stop.is_set():
+            raise Stopped
+
 
 # --- what there is ---------------------------------------------------------------------------
 
 
-def survey(jobs: Sequence[Job], found: dict[Asset, list[Path]], tools: Tools) -> list[Step]:
-    """How each job can be done, proven by digests; here and copies before anything is fetched."""
-    _hash(_there(jobs), tools)
+def survey(jobs: Sequence[Job], places: Iterable[Path], tools: Tools) -> list[Step]:
+    """How each job can be done, proven by digests; here and copies before anything is fetched.
+
+    places: where a file that is not here may lie.
+    """
+    there = [(path, job.asset) for job in jobs for path in _own(job)]
+    _hash([path for path, asset in there if _size(path) in dict(asset.builds)], tools)
     steps = {job: _here(job, tools) for job in jobs}
-    missing = [job for job in jobs if steps[job] is None]
-    _hash([path for job in missing for path in found.get(job.asset, [])], tools)
-    return [steps[job] or _elsewhere(job, found.get(job.asset, []), tools) for job in jobs]
+    missing = [job.asset for job in jobs if steps[job] is None]
+    found = candidates(missing, places) if missing else {}
+    _hash([path for paths in found.values() for path in paths], tools)
+    return [steps[job] or _elsewhere(job, found[job.asset], tools) for job in jobs]
 
 
-def _there(jobs: Sequence[Job]) -> list[Path]:
-    """What has a job's name and size, at its place or beside."""
-    named = [
-        (folder / job.asset.name, job.asset)
-        for job in jobs
-        for folder in (job.destination.parent, *job.beside)
-    ]
-    return [path for path, asset in named if _size(path) in dict(asset.builds)]
+def _own(job: Job) -> list[Path]:
+    """Where a job's file may lie already under its name: at its place, or beside."""
+    return [folder / job.asset.name for folder in (job.destination.parent, *job.beside)]
 
 
 def _hash(paths: Sequence[Path], tools: Tools) -> None:
@@ -99,26 +109,22 @@ def _hash(paths: Sequence[Path], tools: Tools) -> None:
     total = sum(map(_size, unknown))
     if total >= _WORTH_TELLING:
         what = f"{len(unknown)} files" if len(unknown) > 1 else unknown[0].name
-        tools.display.note(f"checking {what} ({gib(total)}) by digest")
+        tools.display.note(f"checking {what} ({gb(total)}) by digest")
 
-    def tick(_: Path, __: int) -> None:
-        if tools.stop.is_set():
-            raise Stopped
-
-    hash_files(unknown, tools.store, tick, anew=tools.deep)
+    hash_files(unknown, tools.store, tools.tick, anew=tools.deep)
 
 
 def _here(job: Job, tools: Tools) -> Step | None:
-    for folder in (job.destination.parent, *job.beside):
-        if proven(folder / job.asset.name, job.asset, tools):
-            return Step(job._replace(destination=folder / job.asset.name), "here")
+    for path in _own(job):
+        if proven(path, job.asset.builds, tools):
+            return Step(job._replace(destination=path), "here")
     return None
 
 
 def _elsewhere(job: Job, candidates: list[Path], tools: Tools) -> Step:
     asset = job.asset
     for path in candidates:
-        if proven(path, asset, tools, only_first=True):
+        if proven(path, asset.builds[:1], tools):
             return Step(job, "copy", path)
     return Step(job, "fetch", None, kept(job.destination, asset.sha256, asset.size))
 
@@ -137,17 +143,16 @@ def _remembered(path: Path, store: DigestStore) -> bool:
         return True  # it is not there to be hashed
 
 
-def proven(path: Path, asset: Asset, tools: Tools, *, only_first: bool = False) -> bool:
-    """Whether a file is a genuine build, by size first and then by digest."""
-    builds = asset.builds[:1] if only_first else asset.builds
+def proven(path: Path, builds: Sequence[tuple[int, str]], tools: Tools) -> bool:
+    """Whether a file is one of these builds, by size first and then by digest."""
+    return digest_of(path, builds, tools) in [digest for _, digest in builds]
+
+
+def digest_of(path: Path, builds: Sequence[tuple[int, str]], tools: Tools) -> Result | None:
+    """The digest of a file, or why it cannot be read; None where its size is that of no build."""
     if _size(path) not in dict(builds):
-        return False
-
-    def tick(_: Path, __: int) -> None:
-        if tools.stop.is_set():
-            raise Stopped
-
-    return hash_files([path], tools.store, tick)[path] in [digest for _, digest in builds]
+        return None
+    return hash_files([path], tools.store, tools.tick)[path]
 
 
 def need_room(steps: Sequence[Step], margin: int) -> None:
@@ -173,8 +178,8 @@ def need_room(steps: Sequence[Step], margin: int) -> None:
             continue
         if free < bytes_ + margin:
             raise DownloadError(
-                "space", f"{gib(bytes_)} are still to be written below {place}, and its file "
-                f"system has {gib(free)} free: {gib(bytes_ + margin - free)} are missing. Nothing "
+                "space", f"{gb(bytes_)} are still to be written below {place}, and its file "
+                f"system has {gb(free)} free: {gb(bytes_ + margin - free)} are missing. Nothing "
                 "was fetched; make room, or name another disk with --dest",
             )  # fmt: skip
 
@@ -280,13 +285,14 @@ def _do(step: Step, tools: Tools) -> Done:
     idle = tools.downloads.limits.lock_idle_s
     with claim(job.destination, idle, tools.stop, tools.display.note):
         # Another doctor may have finished it while this one waited.
-        if proven(job.destination, job.asset, tools):
+        if proven(job.destination, job.asset.builds, tools):
             return Done(job, "here")
         _must_be_readable(job, tools)
         shutil.rmtree(xet_of(job.destination), ignore_errors=True)
-        if step.source is not None and proven(step.source, job.asset, tools, only_first=True):
+        first = job.asset.builds[:1]
+        if step.source is not None and proven(step.source, first, tools):
             how = bring(step.source, job.destination)
-            if how == "cloned" and not proven(step.source, job.asset, tools, only_first=True):
+            if how == "cloned" and not proven(step.source, first, tools):
                 how = ""  # it was changed in between
             if not how:
                 _copy(step.source, job, tools)
@@ -303,9 +309,7 @@ def _must_be_readable(job: Job, tools: Tools) -> None:
     Raises:
         DownloadError: it is such a file.
     """
-    if _size(job.destination) not in dict(job.asset.builds):
-        return
-    found = hash_files([job.destination], tools.store, lambda *_: None)[job.destination]
+    found = digest_of(job.destination, job.asset.builds, tools)
     if isinstance(found, OSError):
         why = found.strerror or str(found)
         raise DownloadError(
@@ -391,14 +395,12 @@ class _Disk:
     def check(self, asset: Asset) -> None:
         """It was proven already."""
 
-    def open(self, asset: Asset, start: int) -> AbstractContextManager[Stream]:
-        return self._open(start)
-
     @contextmanager
-    def _open(self, start: int) -> Iterator[Stream]:
+    def open(self, asset: Asset, start: int) -> Iterator[Stream]:
+        """Its bytes from start on."""
         try:
             with self.path.open("rb") as stream:
                 stream.seek(start)
-                yield Stream(start, -1, iter(lambda: stream.read(_BLOCK), b""))
+                yield Stream(start, iter(lambda: stream.read(_BLOCK), b""))
         except OSError as error:
             raise of_disk(error, self.host) from error

@@ -29,17 +29,16 @@ from klein_doctor.download.faults import (
 from klein_doctor.exits import UsageError
 from klein_doctor.probes.settings import without_secrets
 from klein_doctor.recipe_downloads import Asset
+from klein_doctor.recipe_hub import load_hub
 
 FIRST_CLIENT = "1.0"
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
-_LONGEST_REFUSAL = 1 << 16
 
 
 class Stream(NamedTuple):
-    """An answer that brings the file. start: where its bytes belong; length: -1 untold."""
+    """An answer that brings the file. start: where its bytes belong."""
 
     start: int
-    length: int
     blocks: Iterator[bytes]
 
 
@@ -69,9 +68,11 @@ def require_client() -> None:
     Raises:
         UsageError: an older one is installed, or none that can be imported.
     """
-    for name in ("HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"):
-        if os.environ.get(name, "0").strip().isdecimal() is False:
-            raise UsageError(f"{name} is no whole number; huggingface_hub does not start with it")
+    rules = load_hub()
+    for row in rules.settings:
+        if row.when == "no-number" and rules.speaks(row, os.environ.get(row.name, "0")):
+            why = "huggingface_hub does not start with it"
+            raise UsageError(f"{row.title}: {why}; unset it, or give a number of seconds")
     try:
         import huggingface_hub
         from huggingface_hub import constants  # noqa: F401 - the settings are read here
@@ -100,26 +101,26 @@ class _Web:
         self.token = token
 
     @contextlib.contextmanager
-    def faults(self) -> Iterator[None]:
-        """Errors of the libraries as DownloadError."""
+    def faults(self, what: str) -> Iterator[None]:
+        """Errors of the libraries as DownloadError. what: how to call the file."""
         try:
             yield
         except (DownloadError, Stopped):
             raise
         except Exception as error:
-            status = getattr(getattr(error, "response", None), "status_code", None)
-            if status is not None and type(error).__name__ not in ("OfflineModeIsEnabled",):
-                raise self.refusal(error.response, "the file") from error  # type: ignore[attr-defined]
+            response = getattr(error, "response", None)
+            if response is not None:
+                raise self.refusal(response, what) from error
             fault = of_error(error, _asked(error) or self.host, self.read_s)
             if fault is None:
                 raise
             raise fault from error
 
     @contextlib.contextmanager
-    def opening(self) -> Iterator[None]:
+    def opening(self, what: str) -> Iterator[None]:
         """As faults; before an answer is there, what is not known comes of the settings."""
         try:
-            with self.faults():
+            with self.faults(what):
                 yield
         except (DownloadError, Stopped):
             raise
@@ -150,7 +151,7 @@ class _Web:
         from huggingface_hub import get_session
 
         with contextlib.ExitStack() as stack:
-            with self.opening():
+            with self.opening(what):
                 request = get_session().stream(
                     "GET", url, headers=self.headers(start), timeout=self.read_s,
                     follow_redirects=True,
@@ -158,9 +159,9 @@ class _Web:
                 response = stack.enter_context(request)
                 if response.status_code not in (200, 206):
                     raise self.refusal(response, what)
-                begin, length = _checked(response, start, size, self.host)
-            with self.faults():
-                yield Stream(begin, length, response.iter_raw())
+                begin = _checked(response, start, size, self.host)
+            with self.faults(what):
+                yield Stream(begin, response.iter_raw())
 
 
 class HubSource(_Web):
@@ -171,8 +172,7 @@ class HubSource(_Web):
 
         super().__init__(endpoint or constants.ENDPOINT, read_s, token)
         if not re.match(r"(?i)https?://[^/]", self.address):
-            shown = (without_secrets(self.address) or "")[:200] or "it"
-            raise UsageError(f"HF_ENDPOINT={shown}: an address begins with https://")
+            raise UsageError(f"HF_ENDPOINT={_shown(self.address)}: an address begins with https://")
 
     def url(self, asset: Asset) -> str:
         """The address of a file at its pinned commit."""
@@ -188,16 +188,10 @@ class HubSource(_Web):
         from huggingface_hub import get_hf_file_metadata
 
         what = f"{asset.repository}/{asset.path}"
-        with self.opening():
-            try:
-                found = get_hf_file_metadata(
-                    self.url(asset), token=self.token or False, timeout=self.read_s
-                )
-            except Exception as error:
-                response = getattr(error, "response", None)
-                if response is not None:
-                    raise self.refusal(response, what) from error
-                raise
+        with self.opening(what):
+            found = get_hf_file_metadata(
+                self.url(asset), token=self.token or False, timeout=self.read_s
+            )
         if found.commit_hash is None and found.etag is None:
             raise _portal(self.host)
         etag = (found.etag or "").lower()
@@ -228,7 +222,7 @@ class MirrorSource(_Web):
         """Which of the places has a file of this size."""
         from huggingface_hub import get_session
 
-        with self.opening():
+        with self.opening(asset.name):
             for place in self._candidates(asset):
                 url = f"{self.address}/{quote(place)}"
                 response = get_session().request(
@@ -265,8 +259,13 @@ def _host(address: str) -> str:
         parts = urlsplit(address)
         return (parts.hostname or address) + (f":{parts.port}" if parts.port else "")
     except ValueError as error:
-        shown = (without_secrets(address) or "")[:200] or "it"
-        raise UsageError(f"{shown} is no address a request can be sent to ({error})") from error
+        says = f"{_shown(address)} is no address a request can be sent to ({error})"
+        raise UsageError(says) from error
+
+
+def _shown(address: str) -> str:
+    """An address as it may be told: without a user's name, a password or a signature."""
+    return (without_secrets(address) or "")[:200] or "it"
 
 
 def _asked(error: BaseException) -> str:
@@ -288,8 +287,8 @@ def retry_after(text: str) -> float:
         return 0.0
 
 
-def _checked(response: Any, start: int, size: int, host: str) -> tuple[int, int]:
-    """Where the body begins and how long it says it is, judged before its first byte."""
+def _checked(response: Any, start: int, size: int, host: str) -> int:
+    """Where the body begins; whether it can be the file is judged before its first byte."""
     headers = response.headers
     if headers.get("Content-Type", "").startswith("text/html"):
         raise _portal(host)
@@ -309,7 +308,7 @@ def _checked(response: Any, start: int, size: int, host: str) -> tuple[int, int]
     if length > wanted:
         says = f"{host} sends {length:,} bytes where {wanted:,} belong"
         raise DownloadError("length", says, again=True, passing=True)
-    return begin, length
+    return begin
 
 
 def _portal(host: str) -> DownloadError:

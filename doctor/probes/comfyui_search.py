@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from klein_doctor.exits import UsageError
+from klein_doctor.installation import ModelFolder
 from klein_doctor.probes.comfyui_find import find
 from klein_doctor.probes.comfyui_paths import base_of, read_folders
+from klein_doctor.probes.found import Answer, Found
 from klein_doctor.probes.launchers import read_launchers
 from klein_doctor.probes.outside import Outside
 from klein_doctor.values import Known
@@ -24,8 +26,18 @@ def search_path(root: Path) -> list[Path] | None:
         return None
     if found is None:
         return None
-    launchers = read_launchers(outside, found, ())
-    folders, _ = read_folders(outside, found.root, base_of(found, launchers), launchers, None)
-    if not isinstance(folders, Known):
-        return []
-    return list(dict.fromkeys(Path(folder.path.real) for folder in folders.value))
+    return list(dict.fromkeys(Path(folder.path.real) for folder in searched(outside, found, ())))
+
+
+def searched(
+    outside: Outside, found: Found, answers: tuple[Answer, ...]
+) -> tuple[ModelFolder, ...]:
+    """The model folders of a ComfyUI that was found; none where they cannot be told.
+
+    answers: of servers that run; the one of this ComfyUI knows best.
+    """
+    launchers = read_launchers(outside, found, answers)
+    running = next((a for a in answers if found.port and a.server.port == found.port), None)
+    told = running.folders if running is not None else None
+    folders, _ = read_folders(outside, found.root, base_of(found, launchers), launchers, told)
+    return folders.value if isinstance(folders, Known) else ()

@@ -9,7 +9,7 @@ from typing import Any
 
 from klein_doctor.identity.headers import read_small
 from klein_doctor.installation import Hub, HubTrouble
-from klein_doctor.privacy import hub_token
+from klein_doctor.privacy import hub_token, without_signature
 from klein_doctor.probes.outside import Outside
 from klein_doctor.probes.settings import without_secrets
 from klein_doctor.values import Private, printable
@@ -27,8 +27,6 @@ _LONGEST = 1 << 16
 _LONGEST_SENTENCE, _LONGEST_ADDRESS = 600, 300
 _WHEN = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
-_QUERY = re.compile(r"(https?://[^\s?'\"]{1,300})\?[^\s'\"]*")
-_USERINFO = re.compile(r"(\w{1,20}://)[^/\s@]+@")
 _TOKEN = re.compile(hub_token(8))
 
 
@@ -76,6 +74,6 @@ def _address(outside: Outside, text: str) -> Private:
 
 def _sentence(outside: Outside, text: str) -> str:
     """A sentence without what is secret in an address, and without names of this machine."""
-    bare = _USERINFO.sub(r"\1", _QUERY.sub(r"\1", text[: 2 * _LONGEST_SENTENCE]))
+    bare = without_signature(text[: 2 * _LONGEST_SENTENCE])
     bare = _TOKEN.sub("hf_...", printable(bare, _LONGEST_SENTENCE))
     return outside.redactor.text(bare).public[:_LONGEST_SENTENCE]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import textwrap
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from klein_doctor.exits import Exit
+from klein_doctor.outcomes import gb
+from klein_doctor.report.paths import shown
 from klein_doctor.values import printable
 
 if TYPE_CHECKING:
@@ -71,11 +71,11 @@ def render_json(summary: Summary, stream: TextIO) -> None:
 def render_text(summary: Summary, stream: TextIO) -> None:
     """One line a file, what it says below, and what to do next."""
     for done in summary.done:
-        stream.write(f"{done.state:<10}{_shown(done.job.destination)}\n")
+        stream.write(f"{done.state:<10}{shown(done.job.destination)}\n")
         says = done.fault.says if done.fault is not None else _says(done)
         _wrapped(says, stream)
         if done.aside is not None:
-            _wrapped(f"what had this name is kept as {_shown(done.aside)}", stream)
+            _wrapped(f"what had this name is kept as {shown(done.aside)}", stream)
         if done.kept and done.state in ("failed", "stopped"):
             _wrapped(f"{gb(done.kept)} of {gb(done.job.asset.size)} are kept", stream)
     _ending(summary, stream)
@@ -86,7 +86,7 @@ def _ending(summary: Summary, stream: TextIO) -> None:
         stream.write(f"{gb(summary.freed)} of leftovers were removed.\n")
     if summary.left:
         room = gb(sum(item.size for item in summary.left))
-        folders = sorted({_shown(item.path.parent) for item in summary.left})
+        folders = sorted({shown(item.path.parent) for item in summary.left})
         more = f" and {len(folders) - 1} other folders" if len(folders) > 1 else ""
         stream.write(
             f"{len(summary.left)} leftovers of broken downloads by another program take {room} "
@@ -102,7 +102,7 @@ def _ending(summary: Summary, stream: TextIO) -> None:
 def _says(done: Done) -> str:
     asset = done.job.asset
     return _SAYS.get(done.state, done.state).format(
-        source=_shown(done.source) if done.source is not None else "",
+        source=shown(done.source) if done.source is not None else "",
         repository=asset.repository,
         license=asset.license,
         size=gb(asset.size - done.kept),
@@ -113,16 +113,3 @@ def _wrapped(text: str, stream: TextIO) -> None:
     lines = textwrap.wrap(printable(text), _WIDTH - len(_INDENT), break_on_hyphens=False)
     for line in lines:
         stream.write(f"{_INDENT}{line}\n")
-
-
-def _shown(path: Path) -> str:
-    """The path with the home as ~ and nothing in it that would steer a terminal."""
-    text, home = str(path), os.path.expanduser("~")
-    if home not in ("~", "/", "") and (text == home or text.startswith(home + os.sep)):
-        text = "~" + text[len(home) :]
-    return printable(text)
-
-
-def gb(size: int) -> str:
-    """Decimal, as the Hub and the makers of disks count."""
-    return f"{size / 1e9:.2f} GB" if size >= 100_000_000 else f"{size / 1e6:.2f} MB"

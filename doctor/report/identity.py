@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from typing import TextIO
 
 from klein_doctor.identity.look import Looked
-from klein_doctor.values import printable
+from klein_doctor.report.paths import shown
 
 SCHEMA = "klein-doctor/identify/1"
 _FIELDS = (
@@ -32,20 +31,11 @@ def render_json(looked: Sequence[Looked], stream: TextIO) -> None:
 
 def render_lines(looked: Sequence[Looked], stream: TextIO) -> None:
     """One verdict and path a file, its reason below; a count at the end of several."""
-    home = os.path.expanduser("~")
     for item in looked:
-        stream.write(f"{item.identity.verdict:<10}{_shown(item, home)}\n")
+        stream.write(f"{item.identity.verdict:<10}{shown(item.path)}\n")
         for line in textwrap.wrap(item.identity.says, _WIDTH - len(_INDENT)):
             stream.write(f"{_INDENT}{line}\n")
     if len(looked) > 1:
         counts = Counter(item.identity.verdict for item in looked)
         said = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
         stream.write(f"{len(looked)} files: {said}\n")
-
-
-def _shown(item: Looked, home: str) -> str:
-    """The path with the home as ~ and nothing in it that would steer a terminal."""
-    path = str(item.path)
-    if home not in ("~", "/", "") and (path == home or path.startswith(home + os.sep)):
-        path = "~" + path[len(home) :]
-    return printable(path)

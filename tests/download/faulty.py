@@ -268,7 +268,7 @@ class World(NamedTuple):
         """One download, as the command does it."""
         tools = tools or self.tools(**limits)
         job = Job(self.asset, self.destination)
-        (done,) = perform(survey([job], {}, tools), tools, 1)
+        (done,) = perform(survey([job], (), tools), tools, 1)
         return done
 
     def fault(self, **limits: int) -> DownloadError:

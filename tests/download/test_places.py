@@ -26,15 +26,15 @@ from trees import put_comfyui
 from klein_doctor.download import run
 from klein_doctor.download.claim import claim
 from klein_doctor.download.command import point
-from klein_doctor.download.faults import DownloadError, of_disk, of_error, without_signature
+from klein_doctor.download.faults import DownloadError, of_disk, of_error
 from klein_doctor.download.jobs import Ask, Job, plan
 from klein_doctor.download.part import Part, lock_of, note_of, part_of, xet_of
 from klein_doctor.download.place import bring, settle
-from klein_doctor.download.reuse import candidates
 from klein_doctor.download.run import perform, survey
 from klein_doctor.download.sources import MirrorSource, retry_after
 from klein_doctor.exits import UsageError
 from klein_doctor.identity.digest import DigestStore
+from klein_doctor.privacy import without_signature
 from klein_doctor.probes.outside import Outside
 from klein_doctor.recipe_assets import load_assets
 from klein_doctor.recipe_downloads import load_downloads
@@ -59,7 +59,7 @@ def elsewhere(world: World, *paths: Path) -> list[str]:
     """The states of one job where these files are known; the Hub must not be asked."""
     tools = world.tools(sources=[])
     job = Job(world.asset, world.destination)
-    steps = survey([job], candidates([world.asset], paths), tools)
+    steps = survey([job], paths, tools)
     return [done.state for done in perform(steps, tools, 1)]
 
 
@@ -80,7 +80,7 @@ def test_a_file_that_changes_after_it_was_found_is_not_trusted(
     other.write_bytes(world.data)
     tools = world.tools(sources=[])
     job = Job(world.asset, world.destination)
-    steps = survey([job], {world.asset: [other]}, tools)
+    steps = survey([job], [tmp_path], tools)
     other.write_bytes(f.content(SIZE, seed=9))
     (done,) = perform(steps, tools, 1)
     assert done.state == "failed" and not world.destination.exists()
@@ -109,7 +109,7 @@ def test_the_other_genuine_build_is_kept(world: World) -> None:
     world.destination.write_bytes(other)
     tools = world.tools(sources=[])
     job = Job(world.asset._replace(builds=builds), world.destination)
-    (done,) = perform(survey([job], {}, tools), tools, 1)
+    (done,) = perform(survey([job], (), tools), tools, 1)
     assert done.state == "here" and world.destination.read_bytes() == other
 
 
@@ -119,7 +119,7 @@ def test_a_right_file_in_a_second_folder_is_enough(world: World, tmp_path: Path)
     (second / world.asset.name).write_bytes(world.data)
     tools = world.tools(sources=[])
     job = Job(world.asset, world.destination, (second,))
-    (done,) = perform(survey([job], {}, tools), tools, 1)
+    (done,) = perform(survey([job], (), tools), tools, 1)
     assert done.state == "here" and done.job.destination.parent == second
     assert not world.destination.exists()
 
