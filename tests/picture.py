@@ -1,4 +1,7 @@
-"""Draw the README's terminal pictures from recorded machines: ``python tests/picture.py``."""
+"""Draw the README's terminal pictures from recorded machines and a miniature Hub.
+
+    PYTHONPATH=tests/download python tests/picture.py
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,10 @@ from pathlib import Path
 import recorded
 from command import doctor
 from faulty import Faulty
+from miniature import Place, data_of
 from model_files import put_real
 from rich.console import Console
 from rich.text import Text
-from test_command import Place, data_of
 from trees import put_comfyui, put_klein
 
 from klein_doctor.report.text import render_text
@@ -68,7 +71,6 @@ def triaged() -> str:
 def downloaded() -> str:
     """What a download says where one of three files lies on a stick; miniature files."""
     with tempfile.TemporaryDirectory() as folder, Faulty() as hub:
-        assert isinstance(hub, Faulty)
         place = Place(Path(folder), hub)
         place.dest = place.home / "ComfyUI" / "models"
         stick = place.home / "stick"

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 _BLOCK = 1 << 18
@@ -96,6 +96,9 @@ class Answer(NamedTuple):
     body: bytes | tuple[HubFile, int, int] = b""
 
 
+_Hub = TypeVar("_Hub", bound="Hub")
+
+
 class Hub:
     """Two servers on loopback: the Hub and the store its large files are redirected to."""
 
@@ -125,7 +128,7 @@ class Hub:
         """Serve a repository."""
         self.repositories[repository.name.lower()] = repository
 
-    def __enter__(self) -> Hub:
+    def __enter__(self: _Hub) -> _Hub:
         for thread in self._threads:
             thread.start()
         return self

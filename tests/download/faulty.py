@@ -8,7 +8,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -303,10 +303,3 @@ def world(folder: Path, hub: Faulty, size: int = SIZE) -> World:
     downloads = load_downloads()
     downloads = downloads._replace(limits=downloads.limits._replace(**QUICK))
     return World(hub, asset, data, folder / "vae" / asset.name, downloads, Listener())
-
-
-def serving() -> Iterator[Faulty]:
-    """A Hub that runs as long as a test."""
-    with Faulty() as hub:
-        assert isinstance(hub, Faulty)
-        yield hub

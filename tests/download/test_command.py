@@ -2,118 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import random
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import faulty as f
-import jsonschema
 import pytest
-from command import COMMAND, Ran, clean_environment, doctor, one_line
+from command import doctor, one_line
 from faulty import Faulty
+from miniature import (
+    FILES,
+    TMPFS,
+    TOTAL,
+    WANTED,
+    Place,
+    data_of,
+    document,
+    kill_at_random,
+    slowly,
+    started,
+    states,
+    wait_for_content,
+)
 
 from klein_doctor.rehearse.hub import HubFile, Repository
-
-FILES = {
-    "transformer": ("diffusion_models", "flux-2-klein-4b-fp8.safetensors", 3 << 20),
-    "encoder": ("text_encoders", "qwen_3_4b.safetensors", 2 << 20),
-    "vae": ("vae", "flux2-vae.safetensors", 1 << 20),
-}
-DOCS = Path(__file__).resolve().parents[2] / "docs"
-
-
-def data_of(role: str) -> bytes:
-    """The content of a role's file."""
-    return f.content(FILES[role][2], seed=list(FILES).index(role) + 10)
-
-
-class Place:
-    """A Hub, a recipe that names its files, and a folder to download to."""
-
-    def __init__(self, folder: Path, hub: Faulty, license: str = "Apache-2.0") -> None:
-        self.folder, self.hub = folder, hub
-        self.dest = folder / "models"
-        self.state = folder / "state"
-        self.home = folder / "home"
-        self.home.mkdir(exist_ok=True)
-        (folder / "recipe").mkdir(exist_ok=True)
-        files = {f"parts/{name}": HubFile(data_of(role)) for role, (_, name, _) in FILES.items()}
-        hub.add(Repository(f.REPOSITORY, f.REVISION, files))
-        rows = [
-            f'[[repository]]\nid = "mini"\nname = "{f.REPOSITORY}"\nrevision = "{f.REVISION}"\n'
-            f'license = "{license}"\nsource = "here"\nas_of = "2026-11-24"\n'
-        ]
-        for role, (_, name, size) in FILES.items():
-            digest = hashlib.sha256(data_of(role)).hexdigest()
-            rows.append(
-                f'[[asset]]\nroute = "comfyui"\nrole = "{role}"\nrepository = "mini"\n'
-                f'path = "parts/{name}"\nbytes = {size}\nsha256 = "{digest}"\n'
-                'source = "here"\nas_of = "2026-11-24"\n'
-            )
-        (folder / "recipe" / "downloads.toml").write_text(
-            '[sources]\nhere = "made for this"\n' + "\n".join(rows)
-        )
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {"HF_ENDPOINT": self.hub.endpoint, "HOME": str(self.home)}
-
-    @property
-    def options(self) -> list[str]:
-        recipe = ["--recipe", str(self.folder / "recipe"), "--state-dir", str(self.state)]
-        return [*recipe, "--dest", str(self.dest)]
-
-    def run(self, *arguments: str, **changes: Any) -> Ran:
-        return doctor(
-            "download", *self.options, *arguments,
-            env={**self.environment, **changes.pop("env", {})}, **changes,
-        )  # fmt: skip
-
-    def path(self, role: str) -> Path:
-        folder, name, _ = FILES[role]
-        return self.dest / folder / name
-
-    @property
-    def right(self) -> bool:
-        return all(self.path(role).read_bytes() == data_of(role) for role in FILES)
-
-    @property
-    def names(self) -> list[str]:
-        return sorted(p.name for p in self.dest.rglob("*") if p.is_file())
-
-
-WANTED = sorted(name for _, name, _ in FILES.values())
-TOTAL = sum(size for _, _, size in FILES.values())
-
-
-@pytest.fixture
-def hub() -> Iterator[Faulty]:
-    yield from f.serving()
-
-
-@pytest.fixture
-def place(tmp_path: Path, hub: Faulty) -> Place:
-    return Place(tmp_path, hub)
-
-
-def document(ran: Ran) -> dict[str, Any]:
-    """Standard output as the document it must be, by its schema."""
-    schema = json.loads((DOCS / "download.schema.json").read_text("utf-8"))
-    jsonschema.validate(ran.document, schema)
-    assert ran.document["exit_code"] == ran.code
-    return ran.document
-
-
-def states(ran: Ran) -> list[str]:
-    return [file["state"] for file in document(ran)["files"]]
 
 
 def test_it_fetches_the_three_files_and_the_second_time_nothing(place: Place) -> None:
@@ -185,9 +100,7 @@ def test_a_mirror_is_asked_first_and_the_hub_where_it_lacks_a_file(place: Place)
 
 
 def test_where_the_mirror_is_down_the_hub_is_asked(place: Place) -> None:
-    recipe = place.folder / "recipe" / "downloads.toml"
-    limits = "".join(f"{name} = {value}\n" for name, value in {**LIMITS, "tries": 1}.items())
-    recipe.write_text(recipe.read_text() + "[[limits]]\n" + limits)
+    place.impatient(1)
     mirror = ("--assets-from", "http://127.0.0.1:9/models", "--only", "vae")
     ran = place.run(*mirror, "--dry-run", "--format", "json")
     assert (ran.code, states(ran)) == (0, ["to fetch"])
@@ -260,27 +173,6 @@ def test_progress_as_json_lines(place: Place) -> None:
 # --- what breaks it off -----------------------------------------------------------------------
 
 
-def started(place: Place, *arguments: str) -> subprocess.Popen[bytes]:
-    """The command, running."""
-    return subprocess.Popen(
-        [*COMMAND, "download", *place.options, *arguments],
-        env={**clean_environment(), **place.environment},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-
-
-def slowly(place: Place, rate: int = 2_000_000) -> None:
-    """Content comes at so many bytes a second."""
-    place.hub.always["store", "GET"] = f.trickle(rate)
-
-
-def wait_for_content(place: Place, at_least: int) -> None:
-    until = time.monotonic() + 20
-    while place.hub.sent < at_least and time.monotonic() < until:
-        time.sleep(0.02)
-    assert place.hub.sent >= at_least
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="signals as POSIX has them")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_request_to_end_keeps_what_came_and_says_how_to_go_on(
@@ -308,26 +200,6 @@ def test_the_deadline_ends_it_with_seven(place: Place) -> None:
     assert ran.code == 7, ran.err
     assert {file["cause"] for file in document(ran)["files"]} == {"deadline"}
     assert sum(file["kept"] for file in document(ran)["files"]) > 0
-
-
-def kill_at_random(place: Place, times: int) -> None:
-    """Kill it so often, at random instants, and let it finish: nothing wrong, little twice."""
-    chance = random.Random(times)
-    # So slow that most of the kills come before the end.
-    slowly(place, 3_000_000 if times < 10 else 400_000)
-    for _ in range(times):
-        process = started(place)
-        time.sleep(chance.uniform(0.2, 1.6))
-        process.kill()
-        process.communicate()
-        for role in FILES:
-            path = place.path(role)
-            assert not path.exists() or path.read_bytes() == data_of(role)
-    place.hub.always.clear()
-    assert place.run().code == 0
-    assert place.right and place.names == WANTED
-    read = 1 << 18  # of the network, for each of two files at once
-    assert place.hub.sent <= 1.05 * TOTAL + 2 * read * times
 
 
 def test_killed_at_random(place: Place) -> None:
@@ -373,22 +245,12 @@ def test_what_it_met_is_known_to_the_next_diagnosis_until_it_succeeds(place: Pla
 def test_what_stands_between_here_and_the_hub_is_named(
     place: Place, changes: dict[str, str], cause: str, code: int
 ) -> None:
-    recipe = place.folder / "recipe" / "downloads.toml"
-    limits = "".join(f"{name} = {value}\n" for name, value in {**LIMITS, "tries": 2}.items())
-    recipe.write_text(recipe.read_text() + "[[limits]]\n" + limits)
+    place.impatient(2)
     ran = place.run("--only", "vae", "--format", "json", env=changes)
     (file,) = document(ran)["files"]
     assert (file["cause"], ran.code) == (cause, code), ran.out
     if "HTTP_PROXY" in changes:
         assert "HTTP_PROXY" in file["says"]
-
-
-LIMITS: dict[str, object] = {
-    "hub": '"https://huggingface.co"', "read_s": 2, "slow_bytes_per_s": 1, "slow_window_s": 9,
-    "tries": 6, "first_pause_s": 0, "longest_pause_s": 0, "retry_after_s": 1, "mismatches": 2,
-    "at_once": 2, "lock_idle_s": 60, "orphan_age_s": 86400, "source": '"here"',
-    "as_of": '"2026-11-24"',
-}  # fmt: skip
 
 
 def test_an_endpoint_that_is_no_address(place: Place) -> None:
@@ -434,25 +296,6 @@ def test_leftovers_are_offered_and_removed_only_when_asked(place: Place) -> None
 
 
 # --- disks -----------------------------------------------------------------------------------
-
-
-def on_tmpfs(size: str) -> tuple[str, ...]:
-    """A command that runs another with a small file system of its own; () where none can."""
-    if sys.platform != "linux":
-        return ()
-    script = f'mount -t tmpfs -o size={size} none "$KLEIN_DOCTOR_DEST" && exec "$@"'
-    command = ("unshare", "--user", "--map-root-user", "--mount", "--", "sh", "-c", script, "sh")
-    try:
-        done = subprocess.run(
-            [*command, "true"], env={**os.environ, "KLEIN_DOCTOR_DEST": "/mnt"},
-            capture_output=True, timeout=10, check=False,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
-        return ()
-    return command if done.returncode == 0 else ()
-
-
-TMPFS = on_tmpfs("4m")
 
 
 @pytest.mark.skipif(not TMPFS, reason="no unprivileged mounts on this machine")

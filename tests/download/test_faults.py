@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from pathlib import Path
 
 import faulty as f
 import pytest
-from faulty import SIZE, Faulty, World
+from faulty import SIZE, World
 
 HALF = SIZE // 2
 # Of one read of the network, what may have to come twice.
 READ = 1 << 18
-
-
-@pytest.fixture
-def hub() -> Iterator[Faulty]:
-    yield from f.serving()
-
-
-@pytest.fixture
-def world(tmp_path: Path, hub: Faulty) -> World:
-    return f.world(tmp_path, hub)
 
 
 GET = ("store", "GET")

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import faulty as f
@@ -20,7 +19,7 @@ import pytest
 from command import clean_environment, doctor
 from faulty import SIZE, Faulty, World
 from huggingface_hub import try_to_load_from_cache
-from test_command import TMPFS, Place
+from miniature import TMPFS, Place
 from trees import put_comfyui
 
 from klein_doctor.download import run
@@ -40,17 +39,6 @@ from klein_doctor.recipe_assets import load_assets
 from klein_doctor.recipe_downloads import load_downloads
 from klein_doctor.rehearse.hub import HubFile, Repository
 from klein_doctor.target import Wish
-
-
-@pytest.fixture
-def hub() -> Iterator[Faulty]:
-    yield from f.serving()
-
-
-@pytest.fixture
-def world(tmp_path: Path, hub: Faulty) -> World:
-    return f.world(tmp_path, hub)
-
 
 # --- what lies elsewhere ---------------------------------------------------------------------
 

@@ -7,20 +7,14 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import faulty as f
 import pytest
 from command import COMMAND, clean_environment
-from test_command import TOTAL, Place
+from miniature import TOTAL, Place
 
 from klein_doctor.download import progress
-
-
-@pytest.fixture
-def hub() -> Iterator[f.Faulty]:
-    yield from f.serving()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")

@@ -15,20 +15,13 @@ from pathlib import Path
 import faulty as f
 import pytest
 from command import COMMAND, clean_environment, one_line
-from test_command import LIMITS, Place, data_of, document, hub, place
+from miniature import Place, data_of, document
 
 from klein_doctor.download.faults import of_disk
 from klein_doctor.rehearse.hub import HubFile, Repository
 
-__all__ = ["hub", "place"]
 posix = pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell")
 SECRET = "sesame-open"
-
-
-def impatient(place: Place) -> None:
-    recipe = place.folder / "recipe" / "downloads.toml"
-    limits = "".join(f"{name} = {value}\n" for name, value in {**LIMITS, "tries": 2}.items())
-    recipe.write_text(recipe.read_text() + "[[limits]]\n" + limits)
 
 
 def in_shell(place: Place, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -80,7 +73,7 @@ def test_a_variable_that_cannot_be_read_is_wrong_usage(
 def test_proxies_and_certificates_that_cannot_be_used_are_named(
     place: Place, changes: dict[str, str], cause: str
 ) -> None:
-    impatient(place)
+    place.impatient(2)
     ran = place.run("--only", "vae", "--format", "json", env={**changes, "NO_PROXY": ""})
     (file,) = document(ran)["files"]
     assert (ran.code, file["cause"]) == (1, cause)
@@ -88,7 +81,7 @@ def test_proxies_and_certificates_that_cannot_be_used_are_named(
 
 
 def test_the_host_behind_a_redirect_is_the_one_that_is_named(place: Place) -> None:
-    impatient(place)
+    place.impatient(2)
     place.hub.always["hub", "GET"] = f.announced(Location="http://127.0.0.1:9/x?Signature=secret")
     ran = place.run("--only", "vae", "--format", "json")
     (file,) = document(ran)["files"]
@@ -96,7 +89,7 @@ def test_the_host_behind_a_redirect_is_the_one_that_is_named(place: Place) -> No
 
 
 def test_a_redirect_that_is_no_address_is_no_fault_of_the_doctor(place: Place) -> None:
-    impatient(place)
+    place.impatient(2)
     place.hub.always["hub", "HEAD"] = f.announced(Location="http://[::1/x")
     ran = place.run("--only", "vae")
     # httpx2 calls it an address that is none, httpx a server that breaks the protocol.

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import faulty as f
-import pytest
-from test_command import Place, kill_at_random
+from faulty import Faulty
+from miniature import Place, kill_at_random
 
 
-@pytest.fixture
-def hub() -> Iterator[f.Faulty]:
-    yield from f.serving()
-
-
-def test_killed_fifty_times(tmp_path: Path, hub: f.Faulty) -> None:
-    kill_at_random(Place(tmp_path, hub), 50)
+def test_killed_fifty_times(tmp_path: Path) -> None:
+    with Faulty() as hub:
+        kill_at_random(Place(tmp_path, hub), 50)
