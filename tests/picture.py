@@ -1,6 +1,6 @@
 """Draw the README's terminal pictures from recorded machines and a miniature Hub.
 
-    PYTHONPATH=tests/download python tests/picture.py
+PYTHONPATH=tests/download python tests/picture.py
 """
 
 from __future__ import annotations

@@ -73,7 +73,8 @@ def _wait(
         if time.monotonic() - since > idle_s:
             raise DownloadError(
                 "locked", f"{_holder(destination)} holds {destination.name} and has got no "
-                f"further for {idle_s:.0f} seconds", again=True,
+                f"further for {idle_s:.0f} seconds; end it if it hangs, and run this again. Where "
+                f"none runs, remove {lock_of(destination)}*", again=True,
             )  # fmt: skip
         if not told:
             note(f"{destination.name}: {_holder(destination)} is fetching it; waiting for that")

@@ -163,9 +163,9 @@ def _first_line(steps: Sequence[Step], total: int, here: int) -> str:
     files = sum(step.how == "fetch" for step in steps)
     kept = sum(step.kept for step in steps)
     part = f" ({gb(kept)} of it from an earlier try)" if kept else ""
-    named = "file" if files == 1 else "files"
+    named = "1 file" if files == 1 else f"{files} files"
     there = f"{gb(here)} are on this machine already{part}" if here else "nothing of it is here yet"
-    return f"{gb(total)} in all: {there}, {gb(missing)} in {files} {named} are to be fetched"
+    return f"{gb(total)} in all: {there}; to fetch: {gb(missing)} in {named}"
 
 
 def _do(steps: Sequence[Step], tools: Tools, total: int) -> list[Done]:

@@ -16,11 +16,16 @@ from typing import NamedTuple
 
 from klein_doctor.installation import PROXIES
 from klein_doctor.privacy import without_signature
+from klein_doctor.recipe_hub import load_hub
 
 _DNS = re.compile(r"(?i)name or service not known|name resolution|getaddrinfo|nodename nor serv")
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _LONGEST = 160
+_TROUBLES = {
+    "cut": "stalled", "redirects": "server", "answer": "server", "range": "server",
+    "length": "server",
+}  # fmt: skip
 # Causes that lie on this machine: no other source would help.
 LOCAL = ("space", "read-only", "permission", "name", "disk", "locked")
 
@@ -47,6 +52,17 @@ class DownloadError(Exception):
         self.again = again
         self.passing = passing
         self.wait_s = wait_s
+
+    @property
+    def trouble(self) -> str:
+        """The word of recipes/hub.toml for it, if it lies on the way to the Hub; else its own."""
+        return _TROUBLES.get(self.cause, self.cause)
+
+    @property
+    def do(self) -> str:
+        """What to do about a trouble with the Hub; "" where the sentence says it already."""
+        row = load_hub().troubles.get(self.trouble)
+        return row.do if row is not None else ""
 
 
 class Stopped(Exception):
@@ -162,8 +178,10 @@ def of_setting(error: Exception, host: str) -> DownloadError:
 
 def forbidden() -> DownloadError:
     """A file that is not here, where nothing may be fetched."""
-    says = "it is not on this machine, and --offline forbids fetching it"
-    return DownloadError("offline", says)
+    return DownloadError(
+        "offline", "it is not on this machine, and --offline forbids fetching it; name a folder "
+        "that has it with --assets-from, or run this without --offline",
+    )  # fmt: skip
 
 
 def of_disk(error: OSError, place: str) -> DownloadError:
@@ -171,19 +189,25 @@ def of_disk(error: OSError, place: str) -> DownloadError:
     number = error.errno or 0
     why = (error.strerror or str(error) or type(error).__name__)[:_LONGEST]
     if number in _FULL or getattr(error, "winerror", 0) == 112:
-        return DownloadError("space", f"the file system of {place} is full")
+        return DownloadError("space", f"the file system of {place} is full; make room there")
     if getattr(error, "winerror", 0) in (32, 33):
         says = f"another program has {place} open; close it (ComfyUI, an antivirus) and try again"
         return DownloadError("permission", says, again=True)
     if number == errno.EROFS:
-        return DownloadError("read-only", f"the file system of {place} can only be read")
+        says = f"the file system of {place} can only be read; name another folder with --dest"
+        return DownloadError("read-only", says)
     if number in (errno.EACCES, errno.EPERM):
-        return DownloadError("permission", f"this user may not write {place}")
+        says = f"this user may not write {place}; give it to this user, or name another with --dest"
+        return DownloadError("permission", says)
     if number == errno.EFBIG:
-        says = f"the file system of {place} takes no file this large (FAT32 ends at 4 GiB)"
+        says = f"the file system of {place} takes no file this large (FAT32 ends at 4 GiB); "
+        says += "name a folder on another with --dest"
         return DownloadError("space", says)
     if number == errno.ENAMETOOLONG or getattr(error, "winerror", 0) == 206:
-        return DownloadError("name", f"the file system takes no name as long as {place}")
+        says = f"the file system takes no name as long as {place}; name a shorter one with --dest"
+        return DownloadError("name", says)
+    if number in (errno.EISDIR, errno.ENOTDIR, errno.ELOOP):
+        return DownloadError("disk", f"{place} is in the way ({why}); move it away")
     return DownloadError("disk", f"{place}: {why}")
 
 

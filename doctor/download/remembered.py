@@ -13,8 +13,6 @@ from klein_doctor.probes.hub import SCHEMA, STORE
 from klein_doctor.probes.settings import without_secrets
 from klein_doctor.state import replace_file
 
-# The words of a download, and those under which they are remembered.
-_CAUSES = {"cut": "stalled", "redirects": "server", "answer": "server", "range": "server"}
 _SILENT = (*LOCAL, "deadline", "content", "other", "length", "endpoint")
 
 
@@ -32,7 +30,7 @@ def remember(state: Path, ended: Sequence[Done], address: str) -> None:
             "schema": SCHEMA,
             "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "endpoint": without_secrets(address) or "",
-            "cause": _CAUSES.get(done.fault.cause, done.fault.cause),
+            "cause": done.fault.trouble,
             "says": done.fault.says,
             "repo": done.job.asset.repository,
         }

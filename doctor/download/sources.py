@@ -203,7 +203,8 @@ class HubSource(_Web):
         raise DownloadError(
             "other", f"{self.host} announces another file as {what}: {told}, where "
             f"{asset.size:,} bytes with digest {asset.sha256[:12]}… are the published ones. "
-            "Nothing was fetched",
+            "Nothing was fetched. Try without HF_ENDPOINT and proxies; if it is the Hub's own "
+            "answer, look for a newer klein-doctor",
         )  # fmt: skip
 
     def open(self, asset: Asset, start: int) -> contextlib.AbstractContextManager[Stream]:
@@ -314,6 +315,6 @@ def _checked(response: Any, start: int, size: int, host: str) -> int:
 def _portal(host: str) -> DownloadError:
     return DownloadError(
         "portal", f"what answers for {host} is not the Hub but a web page: the login of a network "
-        "(a captive portal), a filter, or a mirror that does not speak the Hub's protocol. Open "
-        "the address in a browser on this machine", again=True, passing=True,
+        "(a captive portal), a filter, or a mirror that does not speak the Hub's protocol",
+        again=True, passing=True,
     )  # fmt: skip

@@ -147,5 +147,5 @@ def _wrong(asset: Asset, host: str, times: int) -> DownloadError:
         "content", f"{host} sent the right number of bytes {times} times, and each time others "
         f"than the published {asset.name} has (SHA-256). Something changes them on the way: "
         "faulty memory (RAM) or disk here, a proxy, or a mirror with another file. Nothing was "
-        "put in its place",
+        "put in its place. Try without HF_ENDPOINT and proxies, then test this machine's memory",
     )  # fmt: skip

@@ -74,6 +74,8 @@ def render_text(summary: Summary, stream: TextIO) -> None:
         stream.write(f"{done.state:<10}{shown(done.job.destination)}\n")
         says = done.fault.says if done.fault is not None else _says(done)
         _wrapped(says, stream)
+        if done.fault is not None and done.fault.do:
+            _wrapped(f"What to do: {done.fault.do}", stream)
         if done.aside is not None:
             _wrapped(f"what had this name is kept as {shown(done.aside)}", stream)
         if done.kept and done.state in ("failed", "stopped"):

@@ -220,7 +220,7 @@ def test_two_at_once_fetch_once(place: Place) -> None:
 def test_what_it_met_is_known_to_the_next_diagnosis_until_it_succeeds(place: Place) -> None:
     place.hub.always["hub", "HEAD"] = f.status(407)
     ran = place.run()
-    assert ran.code == 7 and "proxy" in ran.out
+    assert ran.code == 7 and "proxy" in ran.out and "What to do: mend or unset" in ran.out
     found = json.loads((place.state / "hub.json").read_text("utf-8"))
     assert (found["schema"], found["cause"]) == ("klein-doctor/hub/1", "proxy")
     assert found["endpoint"] == place.hub.endpoint and found["repo"] == f.REPOSITORY
