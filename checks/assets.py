@@ -231,5 +231,5 @@ def _astray(models: Models, role: Role) -> Outcome | None:
         f"node lists models/{role.category} only.",
         subject=file.path,
         evidence={"role": role.id, "category": file.category, "belongs_in": role.category},
-        fixes=(Repair("link-asset", "move", "safe", summary),),
+        fixes=(Repair("place-assets", "move", "safe", summary),),
     )

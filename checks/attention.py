@@ -229,7 +229,7 @@ def _variable(facts: Facts) -> list[Outcome]:
     if _is_default(asks):
         return []
     outcome = _outcome(judged, f"the environment sets {_VARIABLE}={found.value.public}", asks, True)
-    fix = Repair("use-sdpa", "config", "ask", f"unset {_VARIABLE}")
+    fix = Repair("release-attention", "config", "ask", f"unset {_VARIABLE}")
     return [Outcome(**{**vars(outcome), "fixes": (fix,)})]
 
 
@@ -293,7 +293,7 @@ def _place(place: Override, facts: Facts, ours: bool) -> Outcome:
         **{
             **vars(outcome),
             "subject": _at(place.path, place.line),
-            "fixes": (Repair("use-sdpa", "config", "ask", words),),
+            "fixes": (Repair("release-attention", "config", "ask", words),),
             "evidence": {**outcome.evidence, "how": place.how, "line": place.line,
                          "node": place.node},
         }

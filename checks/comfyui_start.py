@@ -111,12 +111,12 @@ def _close(worst: Launcher, inside: bool) -> Repair:
     if inside:
         command = ("docker", "run", "-p", _LOCAL, "...")
         words = "publish the port to the host's own address alone"
-        return Repair("listen-loopback", "config", "manual", words, (command,))
+        return Repair("loopback-only", "config", "manual", words, (command,))
     if worst.kind == "server":
         words = "stop it, and start it without --listen or with --listen 127.0.0.1"
-        return Repair("listen-loopback", "config", "manual", words)
+        return Repair("loopback-only", "config", "manual", words)
     words = f"in {_place(worst)} take --listen out, or write --listen 127.0.0.1"
-    return Repair("listen-loopback", "config", "ask", words)
+    return Repair("loopback-only", "config", "ask", words)
 
 
 def _other_open(server: Server) -> Outcome:
@@ -128,7 +128,7 @@ def _other_open(server: Server) -> Outcome:
         evidence={"listen": server.listen, "port": server.port},
         fixes=(
             Repair(
-                "listen-loopback",
+                "loopback-only",
                 "config",
                 "manual",
                 "stop it, and start it without --listen or with --listen 127.0.0.1",

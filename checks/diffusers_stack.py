@@ -40,9 +40,9 @@ def install_stack(facts: Facts, recipe: Recipe, summary: str) -> tuple[Repair, .
         kept = (f"torch=={torch.version.value}",)
     if isinstance(facts.interpreter, Unknown):
         words = f"{summary} with the Python that runs the model"
-        return (Repair("install-diffusers", "packages", "manual", words),)
+        return (Repair("install-diffusers-stack", "packages", "manual", words),)
     command = (*pip_install(facts.interpreter.value), *wanted, "accelerate", *kept)
-    return (Repair("install-diffusers", "packages", "ask", summary, (command,)),)
+    return (Repair("install-diffusers-stack", "packages", "ask", summary, (command,)),)
 
 
 @check(

@@ -1,0 +1,59 @@
+"""Files as the journal speaks of them: digests, lists of what is there, writing without halves."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+
+_BLOCK = 1 << 20
+
+
+def digest(what: Path | bytes) -> str:
+    """SHA-256 of a file's content or of bytes; "" of a file that is not there."""
+    if isinstance(what, bytes):
+        return hashlib.sha256(what).hexdigest()
+    found = hashlib.sha256()
+    try:
+        with open(what, "rb") as stream:
+            while block := stream.read(_BLOCK):
+                found.update(block)
+    except FileNotFoundError:
+        return ""
+    return found.hexdigest()
+
+
+def listing(folders: Iterable[Path]) -> list[str]:
+    """Every file and link below these folders, as absolute paths, in order; links not followed."""
+    found: set[str] = set()
+    for folder in folders:
+        for top, names, files in os.walk(folder):
+            links = [name for name in names if os.path.islink(os.path.join(top, name))]
+            found.update(os.path.join(top, name) for name in (*files, *links))
+    return sorted(found)
+
+
+def temporary(path: Path) -> Path:
+    """A hidden name beside a file, to write its successor under."""
+    return path.with_name(f".{path.name[:60]}.klein-doctor-{secrets.token_hex(4)}")
+
+
+def write_new(path: Path, data: bytes, mode: int) -> None:
+    """Write a file that is not there yet and wait until the disk has it.
+
+    Raises:
+        OSError: it is there, or it cannot be written; then nothing stays.
+    """
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
+    try:
+        with open(handle, "wb") as stream:
+            if hasattr(os, "fchmod"):
+                os.fchmod(stream.fileno(), mode)
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,223 @@
+"""Taking back what the journal announces; each may be repeated, and may find it half done.
+
+An inverse answers with the things it could not take back, each in one line: what was changed by
+somebody else since then is left as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from klein_doctor.transaction.content import digest, listing
+from klein_doctor.transaction.journal import Journal, Record, StepRecord
+
+Inverse = Callable[[Record, Journal, StepRecord], list[str]]
+
+
+def take_back(journal: Journal, step: StepRecord) -> list[str]:
+    """Take back a step, sealed or open, and say so in the journal where all of it is.
+
+    Answers with what could not be taken back; the journal then keeps the step as it is.
+    """
+    problems: list[str] = []
+    for record in reversed(step.records):
+        inverse = INVERSES.get(record["do"])
+        if inverse is None:
+            problems.append(f"this version does not know how to take back {record['do']!r}")
+            continue
+        try:
+            problems += inverse(record, journal, step)
+        except OSError as error:
+            problems.append(f"{error.filename or record['do']}: {error.strerror or error}")
+    if not problems:
+        journal.add("undone", step=step.number)
+    return problems
+
+
+def _edit(record: Record, _: Journal, __: StepRecord) -> list[str]:
+    path, backup = Path(record["path"]), Path(record["backup"])
+    Path(record["temp"]).unlink(missing_ok=True)
+    if not backup.exists():
+        return []
+    now = digest(path)
+    if now == record["before"] and os.path.samefile(path, backup):
+        backup.unlink()
+    elif now in ("", record["before"], record["after"]):
+        os.replace(backup, path)
+    else:
+        return [f"{path} was changed since; the original is {backup}"]
+    return []
+
+
+def _create(record: Record, _: Journal, __: StepRecord) -> list[str]:
+    path = Path(record["path"])
+    Path(record["temp"]).unlink(missing_ok=True)
+    now = digest(path)
+    if now == record["after"]:
+        path.unlink()
+    elif now:
+        return [f"{path} was changed since and stays"]
+    return []
+
+
+def _folder(record: Record, _: Journal, __: StepRecord) -> list[str]:
+    for path in record["paths"]:
+        with contextlib.suppress(OSError):  # not empty: something of the user's lies there now
+            os.rmdir(path)
+    return []
+
+
+def _move(record: Record, _: Journal, __: StepRecord) -> list[str]:
+    source, target = record["source"], record["target"]
+    if not os.path.lexists(target):
+        return [] if os.path.lexists(source) else [f"{target} is gone; it was {source}"]
+    if os.path.lexists(source):
+        return [f"{source} is there again; what it was is {target}"]
+    os.makedirs(os.path.dirname(source), exist_ok=True)
+    os.rename(target, source)
+    return []
+
+
+def _link(record: Record, _: Journal, __: StepRecord) -> list[str]:
+    source, target = record["source"], record["target"]
+    if not os.path.lexists(target):
+        return []
+    if os.path.exists(target) and os.path.exists(source):
+        if os.path.samefile(source, target):
+            os.unlink(target)
+            return []
+    elif os.path.islink(target):
+        os.unlink(target)
+        return []
+    return [f"{target} is another file by now and stays"]
+
+
+def _tree(record: Record, journal: Journal, step: StepRecord) -> list[str]:
+    path = Path(record["path"])
+    if not os.path.lexists(path):
+        return []
+    told = next(
+        (r for r in step.records if r["do"] == "filled" and r["path"] == record["path"]), None
+    )
+    if step.state == "sealed" and told is not None:
+        had = set((journal.folder / told["listing"]).read_text("utf-8").split("\n"))
+        ours = ("__pycache__", ".git")
+        later = [p for p in listing([path]) if p not in had and not _within(p, ours)]
+        if later:
+            aside = path.with_name(f"{path.name}.undone-{journal.run}")
+            os.rename(path, aside)
+            return []
+    shutil.rmtree(path)
+    return []
+
+
+def _within(path: str, names: tuple[str, ...]) -> bool:
+    return bool(set(Path(path).parts) & set(names))
+
+
+def _take_out(record: Record, _: Journal, __: StepRecord) -> list[str]:
+    root, backup = Path(record["root"]), Path(record["backup"])
+    problems = []
+    for name in record["files"]:
+        source, target = backup / name, root / name
+        if not os.path.lexists(source):
+            continue
+        if os.path.lexists(target):
+            problems.append(f"{target} is there again; what it was is {source}")
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.rename(source, target)
+    if not problems and backup.exists():
+        shutil.rmtree(backup)  # empty folders
+    return problems
+
+
+def _additions(record: Record, journal: Journal, step: StepRecord) -> list[str]:
+    """Of a step that ended, what its list names; of one that did not, all that came meanwhile."""
+    if any(r["do"] == "added" for r in step.records):
+        return []
+    try:
+        before = (journal.folder / record["before"]).read_text("utf-8").split("\n")
+    except FileNotFoundError:
+        return []
+    had = set(before)
+    for path in listing(Path(each) for each in record["folders"]):
+        if path not in had:
+            os.unlink(path)
+            _drop_empty(Path(path).parent, [Path(each) for each in record["folders"]])
+    return []
+
+
+def _added(record: Record, _: Journal, step: StepRecord) -> list[str]:
+    begun = next(r for r in step.records if r["do"] == "additions")
+    tops = [Path(each) for each in begun["folders"]]
+    changed = [path for path, size, time in record["files"] if not _as_left(path, size, time)]
+    if changed:
+        more = f" and {len(changed) - 1} more files" if changed[1:] else ""
+        return [f"{changed[0]}{more}: changed since by something else, and left as it is"]
+    for path, *_mark in record["files"]:
+        Path(path).unlink(missing_ok=True)
+        _drop_compiled(Path(path))
+        _drop_empty(Path(path).parent, tops)
+    return []
+
+
+def _as_left(path: str, size: int, time: int) -> bool:
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return True  # taken back already
+    return (status.st_size, status.st_mtime_ns) == (size, time)
+
+
+def _drop_compiled(path: Path) -> None:
+    """What Python compiled of a module since, beside it."""
+    if path.suffix != ".py":
+        return
+    for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"):
+        compiled.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        os.rmdir(path.parent / "__pycache__")
+
+
+def _drop_empty(folder: Path, tops: list[Path]) -> None:
+    while folder not in tops and folder != folder.parent:
+        try:
+            os.rmdir(folder)
+        except OSError:
+            return
+        folder = folder.parent
+
+
+def _fetched(record: Record, _: Journal, __: StepRecord) -> list[str]:
+    path = Path(record["path"])
+    if os.path.lexists(path):
+        parked, number = path.with_name(f"{path.name}.parked"), 1
+        while os.path.lexists(parked):
+            number += 1
+            parked = path.with_name(f"{path.name}.parked-{number}")
+        os.rename(path, parked)
+    return []
+
+
+def _nothing(_: Record, __: Journal, ___: StepRecord) -> list[str]:
+    return []
+
+
+INVERSES: dict[str, Inverse] = {
+    "edit": _edit,
+    "create": _create,
+    "folder": _folder,
+    "move": _move,
+    "link": _link,
+    "tree": _tree,
+    "filled": _nothing,
+    "take-out": _take_out,
+    "additions": _additions,
+    "added": _added,
+    "fetched": _fetched,
+}

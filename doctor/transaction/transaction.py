@@ -1,0 +1,201 @@
+"""What a step may do to the machine: few things, each announced first and each with an inverse.
+
+The inverses stand in ``inverse.py``, by the name that is announced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from klein_doctor.state import make_folder, own_like_parent
+from klein_doctor.steps import StepFailed
+from klein_doctor.transaction.child import Child
+from klein_doctor.transaction.content import digest, listing, temporary, write_new
+from klein_doctor.transaction.journal import Journal, sync_folder
+from klein_doctor.transaction.place import backup_folder, free_name
+
+
+class Transaction:
+    """One step under way.
+
+    Args:
+        journal: of the run. number: of the step. scratch: a folder that is removed after the run.
+        child: runs programs, bounded. note: told in one line what goes on.
+
+    Every method raises StepFailed where it cannot be done, and OSError where the disk says no;
+    either way the step is rolled back by whoever began it.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        number: int,
+        scratch: Path,
+        child: Child,
+        note: Callable[[str], None] = lambda text: None,
+    ):
+        self.journal = journal
+        self.number = number
+        self.scratch = scratch
+        self.note = note
+        self._child = child
+
+    def announce(self, do: str, **data: Any) -> None:
+        """Write an intent into the journal; ``inverse.py`` must know its name."""
+        self.journal.add(do, step=self.number, **data)
+
+    def run(self, argv: Sequence[str], **options: Any) -> str:
+        """Run a program to its end and answer what it printed; options as ``Child.run``.
+
+        Raises:
+            StepFailed: it did not end with 0, with the line in which it says why.
+        """
+        return self._child.run(argv, **options)
+
+    def edit(self, path: Path, data: bytes) -> None:
+        """Replace the content of a file; the original is kept, rights and owner stay."""
+        path = Path(os.path.realpath(path))
+        status = os.stat(path)
+        backup = free_name(backup_folder(self.journal, path.parent))
+        temp = temporary(path)
+        self.announce(
+            "edit", path=str(path), backup=str(backup), temp=str(temp),
+            before=digest(path), after=digest(data),
+        )  # fmt: skip
+        _keep(path, backup)
+        write_new(temp, data, stat.S_IMODE(status.st_mode))
+        if sys.platform != "win32":
+            with contextlib.suppress(OSError):
+                os.chown(temp, status.st_uid, status.st_gid)
+        os.replace(temp, path)
+        sync_folder(path.parent)
+
+    def create(self, path: Path, data: bytes, mode: int = 0o644) -> None:
+        """Write a file that is not there yet."""
+        if os.path.lexists(path):
+            raise StepFailed(f"{path} is there already")
+        temp = temporary(path)
+        self.announce("create", path=str(path), temp=str(temp), after=digest(data))
+        write_new(temp, data, mode)
+        own_like_parent(temp)
+        os.rename(temp, path)
+        sync_folder(path.parent)
+
+    def folder(self, path: Path) -> None:
+        """Make a folder and those above it; taken back where they are still empty."""
+        missing = []
+        while not path.exists():
+            missing.append(str(path))
+            path = path.parent
+        if missing:
+            self.announce("folder", paths=missing)
+            make_folder(Path(missing[0]), 0o777)
+
+    def move(self, source: Path, target: Path) -> None:
+        """Rename a file or folder within its file system; never over another."""
+        if os.path.lexists(target):
+            raise StepFailed(f"{target} is there already")
+        self.announce("move", source=str(source), target=str(target))
+        try:
+            os.rename(source, target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            raise StepFailed(f"{target} is on another disk than {source}") from error
+        sync_folder(target.parent)
+
+    def link(self, source: Path, target: Path) -> None:
+        """Give a file a second name: a hard link, else a symbolic one."""
+        if os.path.lexists(target):
+            raise StepFailed(f"{target} is there already")
+        source = Path(os.path.realpath(source))
+        self.announce("link", source=str(source), target=str(target))
+        try:
+            os.link(source, target)
+        except OSError:
+            os.symlink(source, target)
+            own_like_parent(target)
+        sync_folder(target.parent)
+
+    def tree(self, path: Path) -> None:
+        """Claim a folder that is not there yet and that the step is about to fill.
+
+        ``filled`` must follow when that is done, so that undo can tell what came later.
+        """
+        if os.path.lexists(path):
+            raise StepFailed(f"{path} is there already")
+        self.announce("tree", path=str(path))
+
+    def filled(self, path: Path) -> None:
+        """What lies in a claimed folder now was put there by this step."""
+        name = f"tree-{self.number}-{free_name(self.journal.folder).name}"
+        write_new(self.journal.folder / name, "\n".join(listing([path])).encode(), 0o600)
+        self.announce("filled", path=str(path), listing=name)
+
+    def take_out(self, root: Path, files: Sequence[Path]) -> None:
+        """Move many files that lie below root out of the way; emptied folders go, too."""
+        there = [os.path.relpath(path, root) for path in files if os.path.lexists(path)]
+        if not there:
+            return
+        backup = free_name(backup_folder(self.journal, root))
+        self.announce("take-out", root=str(root), backup=str(backup), files=there)
+        folders = set()
+        for name in there:
+            target = backup / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.rename(root / name, target)
+            folders.add((root / name).parent)
+        for folder in sorted(folders, key=lambda each: len(each.parts), reverse=True):
+            _drop_empty(folder, root)
+
+    @contextlib.contextmanager
+    def additions(self, folders: Sequence[Path]) -> Iterator[None]:
+        """Whatever files appear below these folders meanwhile were added by this step."""
+        before = listing(folders)
+        name = f"before-{self.number}-{free_name(self.journal.folder).name}"
+        write_new(self.journal.folder / name, "\n".join(before).encode(), 0o600)
+        self.announce("additions", folders=[str(each) for each in folders], before=name)
+        yield
+        had = set(before)
+        added = [path for path in listing(folders) if path not in had]
+        told = [[path, *_mark(path)] for path in added]
+        self.announce("added", files=told)
+
+    def fetched(self, path: Path) -> None:
+        """A model file is about to arrive here; undo parks it beside and never deletes it."""
+        if os.path.lexists(path):
+            raise StepFailed(f"{path} is there already")
+        self.announce("fetched", path=str(path))
+
+
+def _keep(path: Path, backup: Path) -> None:
+    """A second name for the original itself, else a copy that is whole or not there."""
+    try:
+        os.link(path, backup)
+    except OSError:  # a file system without hard links
+        part = backup.with_suffix(".part")
+        shutil.copy2(path, part)
+        os.replace(part, backup)
+    sync_folder(backup.parent)
+
+
+def _drop_empty(folder: Path, root: Path) -> None:
+    while folder != root:
+        try:
+            os.rmdir(folder)
+        except OSError:
+            return
+        folder = folder.parent
+
+
+def _mark(path: str) -> tuple[int, int]:
+    status = os.lstat(path)
+    return status.st_size, status.st_mtime_ns
