@@ -60,14 +60,27 @@ def _run(arguments: list[str]) -> Exit:
             return download(options, Output(options.output), _note)
         except UsageError as error:
             raise UsageError(with_variable(str(error), options)) from error
+    if options.command in ("undo", "forget", "uninstall"):
+        from klein_doctor import undoing
+
+        act = {"undo": undoing.undo, "forget": undoing.forget, "uninstall": undoing.uninstall}
+        return act[options.command](options, Output(options.output), _note)
     try:
+        if options.fix:
+            from klein_doctor.fix_command import fix
+
+            return fix(options, Output(options.output), _note)
         output = Output(options.output)
         report = _report(options, lambda: output.prepare(options.format))
     except UsageError as error:
         raise UsageError(with_variable(str(error), options)) from error
-    form = "real" if options.unredacted else ("local" if options.format == "text" else "public")
-    output.write(report, options.format, options.color, form)
+    output.write(report, options.format, options.color, form_of(options))
     return report.exit_code
+
+
+def form_of(options: argparse.Namespace) -> str:
+    """The form of codec.FORMS in which paths are shown."""
+    return "real" if options.unredacted else ("local" if options.format == "text" else "public")
 
 
 def _options(arguments: list[str]) -> argparse.Namespace | None:
@@ -82,17 +95,8 @@ def _options(arguments: list[str]) -> argparse.Namespace | None:
 
 def _report(options: argparse.Namespace, meanwhile: Callable[[], None]) -> Report:
     from klein_doctor import diagnose
-    from klein_doctor.engine import Choice
-    from klein_doctor.target import Wish
 
-    wish = Wish(options.python, options.comfyui, options.gpu, options.assume, options.route)
-    request = diagnose.Request(
-        wish=wish,
-        choice=Choice(options.select, options.ignore),
-        strict=options.strict,
-        deep=options.deep,
-        state_dir=options.state_dir,
-    )
+    request = diagnose.request_of(options)
     if options.source:
         return diagnose.again(options.source, request, _note)
     return diagnose.diagnose(request, meanwhile)

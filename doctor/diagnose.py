@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import datetime
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,8 +10,10 @@ from dataclasses import dataclass, field
 from klein_doctor import __version__
 from klein_doctor import recipe as recipes
 from klein_doctor.engine import Choice, exit_code, first_of, judge
+from klein_doctor.exits import UsageError
 from klein_doctor.model import Facts, Report, Target
 from klein_doctor.registry import catalogue
+from klein_doctor.rows import RecipeError
 from klein_doctor.target import Wish
 
 
@@ -23,6 +26,19 @@ class Request:
     strict: bool = False
     deep: bool = False
     state_dir: str = ""
+    recipe: str = ""
+
+
+def request_of(options: argparse.Namespace) -> Request:
+    """What the command line says."""
+    return Request(
+        wish=Wish(options.python, options.comfyui, options.gpu, options.assume, options.route),
+        choice=Choice(options.select, options.ignore),
+        strict=options.strict,
+        deep=options.deep,
+        state_dir=options.state_dir,
+        recipe=options.recipe,
+    )
 
 
 def diagnose(request: Request, meanwhile: Callable[[], None] = lambda: None) -> Report:
@@ -45,7 +61,7 @@ def diagnose(request: Request, meanwhile: Callable[[], None] = lambda: None) -> 
         deep=request.deep,
     )
     aim = target.resolve(outside, wish)
-    recipe = recipes.load()
+    recipe = _tables(request)
     running.aim(aim, frozenset(recipe.stack.watched))
     # While the probes wait for the driver and the disk, get ready for what comes after them.
     catalogue()
@@ -68,7 +84,7 @@ def again(source: str, request: Request, note: Callable[[str], None]) -> Report:
     found = read_report(source)
     if not found.intact:
         note("this report was changed after it was made (its seal does not fit)")
-    recipe = recipes.load()
+    recipe = _tables(request)
     if request.wish.route != "auto":  # the same machine, judged for another way of running it
         found = found.routed(request.wish.route)
     return build(found.facts, found.target, found.created, recipe, request, replayed=True)
@@ -105,6 +121,15 @@ def build(
         plan=plan_line(recommend(facts, recipe), recipe),
         files=files_line(facts, recipe),
     )
+
+
+def _tables(request: Request) -> recipes.Recipe:
+    try:
+        return recipes.load(extra=request.recipe)
+    except RecipeError as error:
+        if not request.recipe:
+            raise
+        raise UsageError(f"--recipe {request.recipe}: {error}") from error
 
 
 def _age(created: str, as_of: str) -> int:

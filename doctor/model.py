@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 from klein_doctor.attention import Scan
 from klein_doctor.compiled import Extension
@@ -31,6 +31,9 @@ from klein_doctor.values import Known as Known
 from klein_doctor.values import Private as Private
 from klein_doctor.values import Unknown as Unknown
 from klein_doctor.values import known as known
+
+if TYPE_CHECKING:
+    from klein_doctor.steps import Result, Step
 
 
 class Verdict(str, enum.Enum):
@@ -367,6 +370,8 @@ class Report(NamedTuple):
 
     route: ``comfyui`` or ``diffusers``. plan: the way of running the model that fits, in one line.
     files: the model's files that are there, in one line.
+    before: the findings before the steps, None where none were done. steps_planned, steps: what
+    was to be done, and how it ended. run: the id to undo them by.
     """
 
     created: str
@@ -382,3 +387,10 @@ class Report(NamedTuple):
     route: str = "comfyui"
     plan: str = ""
     files: str = ""
+    before: tuple[Finding, ...] | None = None
+    steps_planned: tuple[Step, ...] = ()
+    steps: tuple[Result, ...] = ()
+    run: str = ""
+    changed: bool = False
+    reboot_needed: bool = False
+    retry: bool = False

@@ -12,20 +12,26 @@ ROUTES = ("auto", "comfyui", "diffusers")
 FORMATS = ("text", "brief", "json", "markdown")
 COLORS = ("auto", "always", "never")
 PROGRESS = ("auto", "plain", "json")
+# What nobody should have set for good without seeing it.
+_BY_HAND = ("--fix", "--unredacted")
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 # What says which machine is judged; a report (--from) says it instead.
 _MACHINE = ("python", "comfyui", "gpu", "assume")
-_OF_DOWNLOAD = (
-    "only", "variant", "dest", "assets_from", "dry_run", "offline", "use_hf_token", "sweep", "xet",
-    "deadline", "progress", "recipe",
+# What goes with which command; the rest goes with all of them.
+_OF_DOWNLOAD = ("variant", "dest", "sweep")
+_OF_FIXING = ("without", "deny", "safe", "answers", "log")
+_OF_BOTH = (
+    "only", "assets_from", "dry_run", "offline", "use_hf_token", "xet", "deadline", "progress",
 )  # fmt: skip
+_KINDS = ("download", "packages", "config", "update", "move")
 
 _EPILOG = """\
-exit codes: 0 healthy (warnings allowed), 1 problems, 2 wrong usage, 3 undecided,
-7 try again (download), 70 a fault of the doctor, 130 interrupted. They are the same
-in every format.
+exit codes: 0 healthy or done (warnings allowed), 1 problems remain, 2 wrong usage,
+3 undecided, 4 a fix failed and was rolled back, 6 a rollback failed, 7 try again,
+8 reboot first, 70 a fault of the doctor, 130 interrupted. They are the same in every
+format.
 
-Every option but --unredacted can be set in the environment, for example
+Every option but --fix and --unredacted can be set in the environment, for example
 KLEIN_DOCTOR_FORMAT=json or KLEIN_DOCTOR_STRICT=1; the command line beats it.
 """
 
@@ -54,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     top = _Parser(
         prog="klein-doctor",
         description="Says whether this machine, its ComfyUI and its PyTorch can run\n"
-        "FLUX.2 [klein] 4B, why not, and what to do. It reads; it changes nothing.",
+        "FLUX.2 [klein] 4B, why not, and what to do. It changes nothing without --fix.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -144,8 +150,9 @@ def parser() -> argparse.ArgumentParser:
         "--state-dir",
         metavar="DIR",
         default="",
-        help="where digests are remembered (default: the user's state folder)",
+        help="where digests and the journal of changes are kept (default: the user's state folder)",
     )
+    _fixing(top)
     _downloading(top)
     commands = top.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     explain = commands.add_parser(
@@ -175,6 +182,19 @@ def parser() -> argparse.ArgumentParser:
     )
     assert isinstance(download, _Parser)
     download.more = _downloading
+    for name, says, more in (
+        ("undo", "take back what a run of fixes changed", "the last one that changed something"),
+        ("forget", "drop the originals that a run of fixes kept", "all of them"),
+    ):
+        each = commands.add_parser(name, allow_abbrev=False, help=says, description=f"{says}.")
+        each.add_argument("run", metavar="RUN", nargs="?", default="", help=f"default: {more}")
+    commands.add_parser(
+        "uninstall",
+        allow_abbrev=False,
+        help="remove the guard, what is remembered, and the originals that were kept",
+        description="Takes the guard out of the environments it was put in, and removes the "
+        "doctor's own folder. Files it downloaded stay, and are listed.",
+    )
     triage = commands.add_parser(
         "triage",
         allow_abbrev=False,
@@ -192,11 +212,34 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _fixing(top: argparse.ArgumentParser) -> None:
+    group = top.add_argument_group("fixing")
+    group.add_argument(
+        "--fix", action="store_true",
+        help="do what clears the failures, prove it, and ask nothing; --dry-run shows it first",
+    )  # fmt: skip
+    group.add_argument(
+        "--except", dest="without", metavar="FIX", action="append", default=[],
+        help="all but these fixes (repeat, or separate by commas)",
+    )  # fmt: skip
+    group.add_argument(
+        "--deny", metavar="KIND", action="append", default=[],
+        help=f"nothing of this kind: {', '.join(_KINDS)}",
+    )  # fmt: skip
+    group.add_argument("--safe", action="store_true", help="only what adds or can do no harm")
+    group.add_argument(
+        "--answers", metavar="FILE", default="",
+        help="a TOML file that answers what would be asked, e.g. environment = 'here'",
+    )  # fmt: skip
+    group.add_argument("--log", metavar="FILE", default="", help="write what goes on there, too")
+
+
 def _downloading(top: argparse.ArgumentParser) -> None:
     group = top.add_argument_group("downloading")
     group.add_argument(
-        "--only", metavar="ROLE", action="append", default=[],
-        help="only these parts: transformer, encoder, vae (repeat, or separate by commas)",
+        "--only", metavar="NAME", action="append", default=[],
+        help="only these parts (transformer, encoder, vae), or with --fix only these fixes, those "
+        "of mere warnings included",
     )  # fmt: skip
     group.add_argument(
         "--variant", metavar="NAME", action="append", default=[],
@@ -234,7 +277,7 @@ def _downloading(top: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument(
         "--recipe", metavar="DIR", default="",
-        help="a folder with a downloads.toml that adds or overrides files: a mirror of your own",
+        help="a folder with tables that add to the doctor's own or override them: a mirror",
     )  # fmt: skip
 
 
@@ -257,16 +300,17 @@ def parse(argv: list[str], env: Mapping[str, str]) -> argparse.Namespace:
     for action in top._actions:
         option = action.option_strings[-1] if action.option_strings else ""
         variable = "KLEIN_DOCTOR_" + option.removeprefix("--").upper().replace("-", "_")
-        if option in ("", "--help", "--version", "--unredacted") or action.dest in beaten:
+        if option in ("", "--help", "--version", *_BY_HAND) or action.dest in beaten:
             continue
         if env.get(variable):
             setattr(found, action.dest, _from_environment(action, variable, env[variable]))
             found.twins[option] = variable
-    if found.command != "download":
-        for name in sorted(beaten.intersection(_OF_DOWNLOAD)):
-            option = "--" + name.replace("_", "-")
-            raise UsageError(f"{option} goes with download, as in 'klein-doctor download {option}'")
+    _belong(found, beaten)
     found.only, found.variant = _split(found.only), _split(found.variant)
+    found.without, found.deny = _split(found.without), _split(found.deny)
+    for kind in found.deny:
+        if kind not in _KINDS:
+            raise UsageError(f"--deny {kind[:60]}: use one of {', '.join(_KINDS)}")
     found.select = _split(found.select)
     found.ignore = _split(found.ignore)
     if found.source and any(getattr(found, name) for name in _MACHINE):
@@ -278,6 +322,27 @@ def parse(argv: list[str], env: Mapping[str, str]) -> argparse.Namespace:
             + (f" ({' and '.join(told)} are set)" if told else "")
         )
     return found
+
+
+def _belong(found: argparse.Namespace, given: set[str]) -> None:
+    """Options stand with the command they are for; --dry-run with --fix or a command.
+
+    Raises:
+        UsageError: one does not.
+    """
+    if found.fix and found.command:
+        raise UsageError(f"--fix and {found.command} do not go together; run one after the other")
+    if found.fix and found.source:
+        raise UsageError("--fix acts on this machine; --from judges a report of another one")
+    mending = found.fix or found.command == "setup"
+    for name in sorted(given.intersection((*_OF_DOWNLOAD, *_OF_FIXING, *_OF_BOTH))):
+        option = "--except" if name == "without" else "--" + name.replace("_", "-")
+        if name in _OF_DOWNLOAD and found.command != "download":
+            raise UsageError(f"{option} goes with download, as in 'klein-doctor download {option}'")
+        if name in _OF_FIXING and not mending:
+            raise UsageError(f"{option} goes with --fix, as in 'klein-doctor --fix {option}'")
+        if name in _OF_BOTH and not mending and found.command != "download":
+            raise UsageError(f"{option} goes with --fix and with download")
 
 
 def with_variable(text: str, options: argparse.Namespace) -> str:

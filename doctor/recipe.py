@@ -15,7 +15,7 @@ from packaging.version import Version
 from klein_doctor.recipe_comfyui import ComfyRules, load_comfyui
 from klein_doctor.recipe_memory import MemoryRules, load_memory
 from klein_doctor.recipe_stack import StackRules, load_stack
-from klein_doctor.rows import RECIPES, read, rows
+from klein_doctor.rows import RECIPES, overlaid, read, rows
 from klein_doctor.rows import RecipeError as RecipeError
 from klein_doctor.rows import pair as pair
 
@@ -212,8 +212,11 @@ class Recipe(NamedTuple):
         return max((row.torch for row in self.trios), key=Version)
 
 
-def load(folder: Path = RECIPES) -> Recipe:
+def load(folder: Path = RECIPES, extra: str = "") -> Recipe:
     """Read the tables that every diagnosis needs.
+
+    extra: a folder whose torch.toml and comfyui.toml may change [[install]] rows: which index
+    PyTorch comes from, by variant, and where ComfyUI comes from, by tag.
 
     Raises:
         RecipeError: naming the file and row that is not what it should be.
@@ -221,7 +224,7 @@ def load(folder: Path = RECIPES) -> Recipe:
     driver, torch = read(folder / "driver.toml"), read(folder / "torch.toml")
     comfyui, memory, stack = load_comfyui(folder), load_memory(folder), load_stack(folder)
     days = (str(driver.get("as_of", "")), str(torch.get("as_of", "")))
-    return Recipe(
+    found = Recipe(
         as_of=min(*days, comfyui.as_of, memory.as_of, stack.as_of),
         generations=rows(Generation, driver, "generation"),
         capability_floor=rows(CapabilityFloor, driver, "capability_floor")[0],
@@ -241,6 +244,20 @@ def load(folder: Path = RECIPES) -> Recipe:
         memory=memory,
         stack=stack,
     )
+    return _changed(found, Path(extra)) if extra else found
+
+
+def _changed(recipe: Recipe, extra: Path) -> Recipe:
+    if not extra.is_dir():
+        raise RecipeError(f"{extra} is no folder")
+    if (extra / "torch.toml").exists():
+        data = read(extra / "torch.toml")
+        recipe = recipe._replace(installs=overlaid(recipe.installs, data, "install", "variant"))
+    if (extra / "comfyui.toml").exists():
+        data = read(extra / "comfyui.toml")
+        (install,) = overlaid((recipe.comfyui.install,), data, "install", "tag")
+        recipe = recipe._replace(comfyui=recipe.comfyui._replace(install=install))
+    return recipe
 
 
 @lru_cache(maxsize=1)

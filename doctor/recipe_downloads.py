@@ -161,7 +161,7 @@ def load_downloads(extra: Path | None = None) -> Downloads:
     repositories = {row.id: row for row in rows(RepositoryRow, data, "repository")}
     limits = rows(Limits, data, "limits")[0]
     assets = [_asset(row, repositories, rules) for row in rows(AssetRow, data, "asset")]
-    if extra is not None:
+    if extra is not None and not _elsewhere(extra):
         more = read(extra / _TABLE)
         if "repository" in more:
             repositories.update({r.id: r for r in rows(RepositoryRow, more, "repository")})
@@ -179,6 +179,12 @@ def load_downloads(extra: Path | None = None) -> Downloads:
         limits=limits,
         rules=rules,
     )
+
+
+def _elsewhere(extra: Path) -> bool:
+    """Whether a recipe folder is about other tables than this one."""
+    others = ("torch.toml", "comfyui.toml")
+    return not (extra / _TABLE).exists() and any((extra / name).exists() for name in others)
 
 
 def _key(asset: Asset) -> tuple[str, ...]:

@@ -41,6 +41,16 @@ def read(path: Path) -> dict[str, Any]:
         raise RecipeError(f"recipe {path.name} cannot be read: {error}") from error
 
 
+def parse(text: str) -> dict[str, Any]:
+    """TOML as data.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found: dict[str, Any] = tomllib.loads(text)
+    return found
+
+
 def rows(kind: type[Row], data: dict[str, Any], table: str) -> tuple[Row, ...]:
     """The rows of one table as values of kind, a NamedTuple of plain fields.
 
@@ -62,6 +72,28 @@ def rows(kind: type[Row], data: dict[str, Any], table: str) -> tuple[Row, ...]:
             if type(getattr(made[-1], key)) is not _TYPES.get(wanted, tuple):
                 raise RecipeError(f"{where} row {number}: {key} is not {wanted}")
     return tuple(made)
+
+
+def overlaid(
+    current: tuple[Row, ...], data: dict[str, Any], table: str, key: str
+) -> tuple[Row, ...]:
+    """Rows with what another file's table says of them: each of its rows names one by key.
+
+    Raises:
+        RecipeError: a row that names none, or does not fit.
+    """
+    found = {getattr(row, key): row for row in current}
+    for number, more in enumerate(data.get(table, ()), 1):
+        where = f"recipe {data[_FILE]}: [[{table}]] row {number}"
+        if not isinstance(more, dict) or more.get(key) not in found:
+            names = ", ".join(map(str, found))
+            raise RecipeError(f"{where}: {key} names no row that there is ({names})")
+        row: Any = found[more[key]]
+        for name, value in more.items():
+            if type(getattr(row, name, None)) is not type(_frozen(value)):
+                raise RecipeError(f"{where}: {name} is not what such a row has")
+        found[more[key]] = row._replace(**{n: _frozen(v) for n, v in more.items()})
+    return tuple(found.values())
 
 
 def _frozen(value: Any) -> Any:

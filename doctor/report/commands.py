@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 
 from klein_doctor.model import Known, Private, Repair, Report
 
 
 def command_lines(report: Report, repair: Repair, form: str) -> list[str]:
     """The commands of a repair, one line each, with private arguments in one form."""
+    return argv_lines(report, repair.commands, form)
+
+
+def argv_lines(report: Report, commands: Sequence[Sequence[str | Private]], form: str) -> list[str]:
+    """Argument lists, one line each."""
     system = report.facts.system
     windows = isinstance(system, Known) and system.value.os == "windows"
     return [
         " ".join(_quoted(_shown(argument, form, windows), windows) for argument in command)
-        for command in repair.commands
+        for command in commands
     ]
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from klein_doctor.codec import encode
 from klein_doctor.model import Finding, Report
-from klein_doctor.report.commands import command_lines
+from klein_doctor.report.commands import argv_lines, command_lines
+from klein_doctor.steps import Result, Step
 
 SCHEMA = "klein-doctor/report/1"
 
@@ -26,14 +27,17 @@ def document(report: Report, form: str) -> dict[str, Any]:
         "facts": encode(report.facts, form),
         "findings": [_finding(report, finding, form) for finding in report.findings],
         "first": report.first,
-        "before": None,
-        "plan": [],
-        "steps": [],
+        "before": None
+        if report.before is None
+        else [_finding(report, finding, form) for finding in report.before],
+        "plan": [_step(report, step) for step in report.steps_planned],
+        "steps": [_result(result) for result in report.steps],
         "generation": None,
         "ready": False,
-        "changed": False,
-        "reboot_needed": False,
-        "retry": False,
+        "run": report.run or None,
+        "changed": report.changed,
+        "reboot_needed": report.reboot_needed,
+        "retry": report.retry,
         "exit_code": int(report.exit_code),
     }
     data["seal"] = seal(data)
@@ -63,6 +67,33 @@ def compact(report: Report, form: str, limit: int) -> str:
         data["seal"] = seal(data)
         text = json.dumps(data, separators=(",", ":"))
     return text
+
+
+def _step(report: Report, step: Step) -> dict[str, Any]:
+    """A step with the paths as they are: whoever runs it needs them."""
+    return {
+        "fix": step.fix,
+        "title": step.title,
+        "kind": step.kind,
+        "grade": step.grade,
+        "paths": encode(step.paths, "real"),
+        "commands": argv_lines(report, step.commands, "real"),
+        "bytes": step.bytes,
+        "undo": step.undo,
+        "clears": list(step.clears),
+        "touches": list(step.touches),
+    }
+
+
+def _result(result: Result) -> dict[str, Any]:
+    return {
+        "fix": result.step.fix,
+        "title": result.step.title,
+        "state": result.state,
+        "says": result.says,
+        "seconds": round(result.seconds, 1),
+        "clears": list(result.step.clears),
+    }
 
 
 def _finding(report: Report, finding: Finding, form: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from klein_doctor.model import Finding, Report, Verdict, known
-from klein_doctor.report import words
+from klein_doctor.report import repairs, words
 from klein_doctor.report.commands import command_lines
 
 _PIPE_WIDTH = 80
@@ -53,6 +53,7 @@ def write(report: Report, console: Console, form: str) -> None:
     page = _Page(console, report, form)
     found = words.groups(report)
     page.headline()
+    repairs.write(page, report)
     if found.first is not None and found.first.verdict is Verdict.FAIL:
         page.problem(found.first, "FIX FIRST")
         page.followers(words.following(report, found.first))
@@ -81,7 +82,7 @@ class _Page:
 
     def headline(self) -> None:
         style = {0: "bold green", 1: "bold red"}.get(int(self.report.exit_code), "bold yellow")
-        note = "read only, nothing changed"
+        note = "changed, undoable" if self.report.changed else "read only, nothing changed"
         if self.report.replayed:
             note = "replayed from a report"
         self.pair(words.headline(self.report), note, style)

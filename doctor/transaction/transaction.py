@@ -17,6 +17,7 @@ from typing import Any
 
 from klein_doctor.state import make_folder, own_like_parent
 from klein_doctor.steps import StepFailed
+from klein_doctor.transaction.around import Around
 from klein_doctor.transaction.child import Child
 from klein_doctor.transaction.content import digest, listing, temporary, write_new
 from klein_doctor.transaction.journal import Journal, sync_folder
@@ -28,7 +29,8 @@ class Transaction:
 
     Args:
         journal: of the run. number: of the step. scratch: a folder that is removed after the run.
-        child: runs programs, bounded. note: told in one line what goes on.
+        child: runs programs, bounded. note: told in one line what goes on. around: what the command
+            line says of the whole run.
 
     Every method raises StepFailed where it cannot be done, and OSError where the disk says no;
     either way the step is rolled back by whoever began it.
@@ -41,11 +43,13 @@ class Transaction:
         scratch: Path,
         child: Child,
         note: Callable[[str], None] = lambda text: None,
+        around: Around | None = None,
     ):
         self.journal = journal
         self.number = number
         self.scratch = scratch
         self.note = note
+        self.around = around or Around()
         self._child = child
 
     def announce(self, do: str, **data: Any) -> None:

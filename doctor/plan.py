@@ -1,0 +1,161 @@
+"""From findings and the fixes' declarations to ordered steps; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from klein_doctor.exits import UsageError
+from klein_doctor.model import Facts, Finding, Repair, Verdict
+from klein_doctor.recipe import Recipe
+from klein_doctor.steps import Case, Plan, Step
+
+if TYPE_CHECKING:
+    from klein_doctor.fixing import Fix
+
+# Findings that make a kind of step pointless until they are mended: there is no room for what
+# would be fetched, or no way to it.
+_IN_THE_WAY = {
+    "disk-too-small": ("download",),
+    "models-not-writable": ("download", "move"),
+}
+
+
+class Wishes(NamedTuple):
+    """What may be done, as the command line says it.
+
+    only: fixes by id; repairs of warnings enter through it alone. without: fixes that stay out.
+    deny: kinds that stay out. safe: the grade ``safe`` alone. answers: what ``--answers`` says.
+    """
+
+    only: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    safe: bool = False
+    answers: Mapping[str, str] = {}
+
+
+def make(
+    findings: Iterable[Finding],
+    facts: Facts,
+    recipe: Recipe,
+    fixes: Mapping[str, Fix],
+    wishes: Wishes | None = None,
+) -> Plan:
+    """The smallest plan that clears the fails; with wishes.only, what those fixes clear.
+
+    A finding that follows from another has its own fix later in the plan, for the case that it
+    stays; steps whose findings have cleared by then are skipped when their turn comes.
+
+    Raises:
+        UsageError: the wishes name a fix that does not exist.
+    """
+    wishes = wishes or Wishes()
+    findings = tuple(findings)
+    _known_fixes(wishes, fixes, findings)
+    asked = [f for f in findings if f.verdict is Verdict.FAIL or _wished(f, wishes)]
+    return _planned(asked, findings, facts, recipe, fixes, wishes)
+
+
+def optional(
+    findings: Iterable[Finding],
+    facts: Facts,
+    recipe: Recipe,
+    fixes: Mapping[str, Fix],
+    wishes: Wishes | None = None,
+) -> Plan:
+    """What would clear the warnings; never part of a plan unless somebody asks for it."""
+    findings = tuple(findings)
+    asked = [f for f in findings if f.verdict is Verdict.WARN]
+    return _planned(asked, findings, facts, recipe, fixes, wishes or Wishes())
+
+
+def _planned(
+    asked: list[Finding],
+    findings: tuple[Finding, ...],
+    facts: Facts,
+    recipe: Recipe,
+    fixes: Mapping[str, Fix],
+    wishes: Wishes,
+) -> Plan:
+    roots = [f for f in asked if f.because is None]
+    order = roots + [f for f in asked if f.because is not None]
+    groups: dict[str, list[tuple[Finding, Repair]]] = {}
+    manual: list[Step] = []
+    for finding in order:
+        for repair in finding.fixes:
+            if repair.id in fixes and repair.grade != "manual":
+                groups.setdefault(repair.id, []).append((finding, repair))
+        if not any(r.id in fixes and r.grade != "manual" for r in finding.fixes):
+            manual += _by_hand(finding, wishes)
+    chosen = dict(wishes.answers)
+    steps = [
+        step
+        for name, fix in fixes.items()
+        if name in groups
+        for step in fix.plan(Case(tuple(groups[name]), facts, recipe, chosen))
+    ]
+    blocked = {f.check: f for f in findings if f.verdict is Verdict.FAIL}
+    kept, left = [], []
+    for step in steps:
+        reason = _out(step, wishes, blocked)
+        if reason:
+            left += [(name, reason) for name in step.clears]
+        elif step.grade == "manual":
+            manual.append(step)
+        else:
+            kept.append(step)
+    return Plan((*_unique(manual), *kept), tuple(dict.fromkeys(left)))
+
+
+def _by_hand(finding: Finding, wishes: Wishes) -> list[Step]:
+    """The first repair as a step that is shown and never run."""
+    if wishes.only:
+        return []
+    return [
+        Step(r.id, r.summary, r.kind, "manual", {}, commands=r.commands, clears=(finding.id,))
+        for r in finding.fixes[:1]
+    ]
+
+
+def _unique(steps: list[Step]) -> list[Step]:
+    """The same thing to do by hand, named by several findings, once."""
+    found: dict[tuple[str, str], Step] = {}
+    for step in steps:
+        key = (step.fix, step.title)
+        clears = (*found[key].clears, *step.clears) if key in found else step.clears
+        found[key] = step._replace(clears=tuple(dict.fromkeys(clears)))
+    return list(found.values())
+
+
+def _wished(finding: Finding, wishes: Wishes) -> bool:
+    warned = finding.verdict is Verdict.WARN
+    return warned and any(repair.id in wishes.only for repair in finding.fixes)
+
+
+def _out(step: Step, wishes: Wishes, failing: Mapping[str, Finding]) -> str:
+    """Why a step stays out, "" where it does not."""
+    if wishes.only and step.fix not in wishes.only:
+        return f"{step.fix} is not among --only"
+    if step.fix in wishes.without:
+        return f"--except {step.fix}"
+    if step.kind in wishes.deny:
+        return f"--deny {step.kind}"
+    if wishes.safe and step.grade not in ("safe", "manual"):
+        return f"--safe: {step.fix} has the grade {step.grade}"
+    for check, kinds in _IN_THE_WAY.items():
+        if check in failing and step.kind in kinds:
+            return f"{failing[check].title} ({check}) comes first"
+    return ""
+
+
+def _known_fixes(wishes: Wishes, fixes: Mapping[str, Fix], findings: tuple[Finding, ...]) -> None:
+    there = {*fixes, *(repair.id for finding in findings for repair in finding.fixes)}
+    for option, names in (("--only", wishes.only), ("--except", wishes.without)):
+        for name in names:
+            if name not in there:
+                import difflib
+
+                close = difflib.get_close_matches(name, sorted(there), n=1)
+                hint = f"; did you mean {close[0]}?" if close else f"; there are {', '.join(fixes)}"
+                raise UsageError(f"{option} {name[:60]}: there is no fix of that name{hint}")

@@ -1,0 +1,342 @@
+"""A run of repairs: diagnosis, plan, steps, and the proof of each by looking again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from klein_doctor import __version__
+from klein_doctor import recipe as recipes
+from klein_doctor.console import Console
+from klein_doctor.diagnose import Request, diagnose
+from klein_doctor.exits import Exit, UsageError
+from klein_doctor.fixing import fixes
+from klein_doctor.model import Facts, Finding, Private, Report, Verdict, known
+from klein_doctor.plan import Wishes, make, optional
+from klein_doctor.state import make_folder, state_folder
+from klein_doctor.steps import Plan, Result, Step, StepFailed
+from klein_doctor.transaction.around import Around
+from klein_doctor.transaction.child import Child
+from klein_doctor.transaction.in_use import users
+from klein_doctor.transaction.inverse import take_back
+from klein_doctor.transaction.lock import held, lock_of
+from klein_doctor.transaction.runs import SCRATCH, new_run, recover
+from klein_doctor.transaction.transaction import Transaction
+
+# Steps of these kinds move what a running program has loaded.
+_UNDER_FEET = ("packages", "update")
+_RED = (Verdict.FAIL, Verdict.UNKNOWN, Verdict.CRASHED, Verdict.SKIPPED)
+
+
+class Prepared(NamedTuple):
+    """A diagnosis and what it would take: plan for the fails, optional for the warnings."""
+
+    request: Request
+    report: Report
+    plan: Plan
+    optional: Plan
+
+
+class Limits(NamedTuple):
+    """What ends a run early: stop when it is set, until by the clock of time.monotonic()."""
+
+    stop: threading.Event
+    until: float | None = None
+
+    def left_s(self) -> float | None:
+        return None if self.until is None else self.until - time.monotonic()
+
+    def late(self) -> bool:
+        return self.until is not None and time.monotonic() > self.until
+
+
+def prepare(request: Request, wishes: Wishes | None = None) -> Prepared:
+    """Look at the machine and plan; nothing is changed.
+
+    Raises:
+        UsageError: in one line.
+    """
+    wishes = wishes or Wishes()
+    report = diagnose(request)
+    recipe = recipes.load(extra=request.recipe)
+    planned = make(report.findings, report.facts, recipe, fixes(), wishes)
+    more = optional(report.findings, report.facts, recipe, fixes(), wishes)
+    return Prepared(request, report._replace(steps_planned=planned.steps), planned, more)
+
+
+def state_of(request: Request) -> Path:
+    """Where journals and backups go.
+
+    Raises:
+        UsageError: there is no home for them.
+    """
+    state = state_folder(request.state_dir, os.environ)
+    if state is None:
+        raise UsageError(
+            "there is no home folder to keep the journal and the originals in; name one with "
+            "--state-dir DIR"
+        )
+    return state
+
+
+@contextlib.contextmanager
+def at_work(request: Request, facts: Facts, console: Console) -> Iterator[tuple[Path, list[str]]]:
+    """Hold the target's lock, after taking back what a killed run left open.
+
+    Yields the state folder and what was taken back.
+
+    Raises:
+        Busy: another doctor is at work there. RollbackFailed: something could not be taken back.
+    """
+    state = state_of(request)
+    lock = lock_of(_places(facts), state)
+    with held(lock):
+        done, problems = recover(state, lock)
+        for line in done:
+            console.note(line)
+        if problems:
+            raise RollbackFailed(problems)
+        yield state, done
+
+
+class RollbackFailed(Exception):
+    """Something could not be taken back; lines say what state things are in."""
+
+    def __init__(self, lines: Sequence[str]):
+        super().__init__("; ".join(lines))
+        self.lines = tuple(lines)
+
+
+def _places(facts: Facts) -> tuple[str, ...]:
+    comfyui = known(facts.comfyui)
+    python = known(facts.interpreter)
+    return (
+        comfyui.root.real if comfyui is not None else "",
+        python.prefix.real if python is not None else "",
+    )
+
+
+def carry_out(
+    prepared: Prepared,
+    steps: Sequence[Step],
+    console: Console,
+    limits: Limits | None = None,
+    around: Around | None = None,
+) -> Report:
+    """Do the steps, prove each, and judge the machine anew.
+
+    The lock is taken here. What a killed run left open is taken back first, and the plan made
+    anew where that changed something: of the new plan nothing is done that was not in steps.
+
+    Raises:
+        Busy, RollbackFailed, UsageError, OSError.
+    """
+    with at_work(prepared.request, prepared.report.facts, console) as (state, recovered):
+        if recovered:
+            prepared, steps = _anew(prepared, steps)
+        run = _Run(prepared, state, console, limits or Limits(threading.Event()), around)
+        return run.all(steps)
+
+
+def _anew(prepared: Prepared, steps: Sequence[Step]) -> tuple[Prepared, Sequence[Step]]:
+    allowed = {(step.fix, step.title) for step in steps}
+    found = prepare(prepared.request, Wishes(only=tuple({step.fix for step in steps})))
+    kept = [step for step in found.plan.steps if (step.fix, step.title) in allowed]
+    return found, kept
+
+
+class _Run:
+    """The steps of one run under way, with the machine as it was last seen."""
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        state: Path,
+        console: Console,
+        limits: Limits,
+        around: Around | None,
+    ):
+        self.before = prepared.report
+        self.seen = prepared.report
+        self.request = prepared.request
+        self.console = console
+        self.limits = limits
+        self.around = around or Around()
+        self.journal = new_run(state)
+        self.lock = lock_of(_places(prepared.report.facts), state)
+        self.results: list[Result] = []
+
+    def all(self, steps: Sequence[Step]) -> Report:
+        todo = [step for step in steps if step.grade != "manual"]
+        self.results = [
+            Result(step, "manual", "for you to do") for step in steps if step.grade == "manual"
+        ]
+        scratch = self.journal.folder / SCRATCH
+        try:
+            for number, step in enumerate(todo, 1):
+                self.console.began(step, number, len(todo))
+                result = self._step(step, scratch)
+                self.results.append(result)
+                self.console.ended(result)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        if self.journal.records:
+            self.journal.add("end")
+        return self._report(tuple(steps))
+
+    def _step(self, step: Step, scratch: Path) -> Result:
+        reason, again = self._obstacle(step)
+        if reason:
+            return Result(step, "skipped", reason, again=again)
+        began = time.monotonic()
+        if not self.journal.records:
+            self.journal.add(
+                "run", created=self.before.created, version=__version__, lock=str(self.lock),
+                target=self.before.target.python.real, comfyui=self.before.target.comfyui.real,
+            )  # fmt: skip
+        make_folder(scratch)
+        number = len(self.journal.steps())
+        self.journal.add("begin", step=number, fix=step.fix, title=step.title)
+        child = Child(
+            self.journal.folder / "log.txt", os.environ, self.limits.stop, self.limits.left_s
+        )
+        transaction = Transaction(
+            self.journal, number, scratch, child, self.console.note, self.around
+        )
+        try:
+            said = fixes()[step.fix].act(step, transaction)
+            red = self._look_again(step)
+            if red:
+                raise StepFailed(f"it was done, but {red}")
+        except BaseException as error:
+            return self._back(step, number, error, time.monotonic() - began)
+        self.journal.add("seal", step=number)
+        return Result(step, "done", said, time.monotonic() - began)
+
+    def _obstacle(self, step: Step) -> tuple[str, bool]:
+        """Why a step's turn passes, "" where it does not; and whether to try again later."""
+        if self.limits.stop.is_set():
+            return "interrupted before it began", True
+        if self.limits.late():
+            return "the deadline passed before it began", True
+        if step.clears and self.seen is not self.before and not self._still(step):
+            return "what it would mend is mended by now", False
+        if step.kind in _UNDER_FEET:
+            prefix = _places(self.seen.facts)[1]
+            busy = users(prefix) if prefix else ()
+            if busy:
+                who = ", ".join(f"{user.name} (process {user.pid})" for user in busy[:3])
+                more = f" and {len(busy) - 3} more" if busy[3:] else ""
+                return f"in use by {who}{more}: close it, then run this again", True
+        return "", False
+
+    def _still(self, step: Step) -> list[Finding]:
+        """The findings a step is there for, of those that are red now."""
+        wanted = [f for f in self.before.findings if f.id in step.clears]
+        return [f for was in wanted if (f := _counterpart(was, self.seen.findings)) is not None]
+
+    def _look_again(self, step: Step) -> str:
+        """What of that which the step should clear is still there, "" for nothing."""
+        other = step.arguments.get("judged_with")
+        if isinstance(other, str) and other:  # it made another environment: that one is judged now
+            self.request = _with_python(self.request, other)
+        self.seen = diagnose(self.request)
+        red = self._still(step)
+        return f"{red[0].check} still says: {red[0].title}" if red else ""
+
+    def _back(self, step: Step, number: int, error: BaseException, took: float) -> Result:
+        """Take a step back, whatever ended it."""
+        said, again = _said(error)
+        record = self.journal.steps()[number]
+        problems = take_back(self.journal, record)
+        with contextlib.suppress(Exception):
+            self.seen = diagnose(self.request)
+        if problems:
+            text = f"{said}; and it could not be taken back: {'; '.join(problems)}"
+            return Result(step, "rollback failed", text, took)
+        return Result(step, "rolled back", said, took, again)
+
+    def _report(self, planned: tuple[Step, ...]) -> Report:
+        after = self.seen
+        if any(result.state == "done" for result in self.results):
+            after = diagnose(self.request)
+        states = {result.state for result in self.results}
+        again = any(result.again for result in self.results)
+        reboot = any(
+            repair.id == "reboot"
+            for finding in after.findings
+            if finding.verdict is Verdict.FAIL
+            for repair in finding.fixes
+        )
+        stopped = self.limits.stop.is_set()
+        return after._replace(
+            before=self.before.findings,
+            steps_planned=planned,
+            steps=tuple(self.results),
+            run=self.journal.run if "done" in states else "",
+            changed="done" in states,
+            reboot_needed=reboot,
+            retry=again,
+            exit_code=_exit(self.results, after, reboot=reboot, stopped=stopped),
+        )
+
+
+def _said(error: BaseException) -> tuple[str, bool]:
+    if isinstance(error, StepFailed):
+        return error.says, error.again
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", True
+    if isinstance(error, OSError):
+        return f"{error.filename or 'the disk'}: {error.strerror or error}", False
+    from klein_doctor.boxed import place_of
+
+    return (
+        f"a fault of the doctor itself: {type(error).__name__} at "
+        f"{place_of(error) if isinstance(error, Exception) else '?'}; please report it",
+        False,
+    )
+
+
+def _exit(results: Sequence[Result], after: Report, *, reboot: bool, stopped: bool) -> Exit:
+    states = {result.state for result in results}
+    if "rollback failed" in states:
+        return Exit.ROLLBACK_FAILED
+    if stopped:
+        return Exit.INTERRUPTED
+    if any(result.state == "rolled back" and not result.again for result in results):
+        return Exit.FIX_ROLLED_BACK
+    if reboot:
+        return Exit.REBOOT
+    if any(result.again for result in results):
+        return Exit.TRY_AGAIN
+    return after.exit_code
+
+
+def _counterpart(was: Finding, now: Sequence[Finding]) -> Finding | None:
+    """The finding of now that says that a fault is still there, or cannot be told."""
+    red = (*_RED, Verdict.WARN) if was.verdict is Verdict.WARN else _RED
+    return next(
+        (
+            f
+            for f in now
+            if f.check == was.check and f.verdict in red and _subject(f) == _subject(was)
+        ),
+        None,
+    )
+
+
+def _subject(finding: Finding) -> str:
+    subject = finding.subject
+    return subject.real if isinstance(subject, Private) else ""
+
+
+def _with_python(request: Request, python: str) -> Request:
+    import dataclasses
+
+    return dataclasses.replace(request, wish=request.wish._replace(python=python))

@@ -1,0 +1,94 @@
+"""The runs that are on record, and taking back what a killed one left open."""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+from pathlib import Path
+
+from klein_doctor.transaction.inverse import take_back
+from klein_doctor.transaction.journal import NAME, Journal
+
+_FOLDER = "runs"
+SCRATCH = "scratch"  # what a run needs for itself alone, in its folder
+
+
+def new_run(state: Path) -> Journal:
+    """A journal for a run that begins now; nothing is written yet."""
+    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%d-%H%M%S")
+    number = 1
+    while (state / _FOLDER / f"{now}-{number}").exists():
+        number += 1
+    return Journal(state / _FOLDER / f"{now}-{number}")
+
+
+def runs(state: Path) -> list[Journal]:
+    """Every run on record, the newest first."""
+    try:
+        folders = [path for path in (state / _FOLDER).iterdir() if (path / NAME).is_file()]
+    except FileNotFoundError:
+        return []
+    return [Journal(path) for path in sorted(folders, key=_age, reverse=True)]
+
+
+def _age(path: Path) -> tuple[str, int]:
+    stamp, _, number = path.name.rpartition("-")
+    return stamp, int(number) if number.isdigit() else 0
+
+
+def recover(state: Path, lock: Path) -> tuple[list[str], list[str]]:
+    """Take back the steps of this target that were begun and not sealed: a run was killed there.
+
+    lock: of the target, which is held. Answers with what was done and what could not be, in lines.
+    """
+    done: list[str] = []
+    problems: list[str] = []
+    for journal in runs(state):
+        if journal.state() != "open" or lock_in(journal) != str(lock):
+            continue
+        shutil.rmtree(journal.folder / SCRATCH, ignore_errors=True)
+        undoing = any(record["do"] == "undo" for record in journal.records)
+        for step in reversed(journal.steps()):
+            if step.state == "open" or (undoing and step.state == "sealed"):
+                failed = take_back(journal, step)
+                problems += failed
+                if not failed:
+                    done.append(f"taken back, as run {journal.run} was broken off: {step.title}")
+    return done, problems
+
+
+def lock_in(journal: Journal) -> str:
+    """The lock of the target that a run worked on."""
+    begun = next((r for r in journal.records if r["do"] == "run"), {})
+    return str(begun.get("lock", ""))
+
+
+def backup_bytes(journal: Journal) -> int:
+    """What a run's backups take, in bytes."""
+    return sum(
+        path.lstat().st_size
+        for place in backups(journal)
+        for path in place.rglob("*")
+        if not path.is_dir()
+    )
+
+
+def backups(journal: Journal) -> list[Path]:
+    """The folders in which a run keeps originals."""
+    beside = [Path(r["path"]) for r in journal.records if r["do"] == "backups"]
+    return [place for place in (journal.folder / "files", *beside) if place.is_dir()]
+
+
+def drop_backups(journal: Journal) -> None:
+    """Remove a run's backups; what happened stays on record, undo is no longer possible."""
+    journal.add("forgotten")
+    for place in backups(journal):
+        shutil.rmtree(place)
+        if place != journal.folder / "files":
+            try:
+                place.parent.rmdir()
+            except OSError:
+                continue
+    for path in journal.folder.iterdir():
+        if path.name.startswith(("before-", "tree-")):
+            path.unlink()

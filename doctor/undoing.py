@@ -1,0 +1,195 @@
+"""``undo``, ``forget`` and ``uninstall``: the ways back."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from klein_doctor.exits import Exit, UsageError
+from klein_doctor.outcomes import gb
+from klein_doctor.output import Output
+from klein_doctor.report.paths import shown
+from klein_doctor.state import state_folder
+from klein_doctor.transaction.in_use import users
+from klein_doctor.transaction.inverse import take_back
+from klein_doctor.transaction.journal import Journal, StepRecord
+from klein_doctor.transaction.lock import NAME, Busy, held
+from klein_doctor.transaction.runs import backup_bytes, drop_backups, lock_in, runs
+from klein_doctor.values import printable
+
+_GUARD = "guard-torch"
+# Of what lies in the state folder, what the doctor made.
+_OWN = ("runs", "digests.json", "hub.json", NAME, f"{NAME}.pid")
+Said = dict[str, Any]
+
+
+def undo(options: argparse.Namespace, output: Output, note: Callable[[str], None]) -> Exit:
+    """Take back a run, its last step first, and say of each what became of it.
+
+    Raises:
+        UsageError: there is no such run, or nothing of it can be taken back any more.
+    """
+    journal = _run(options.run, _state(options))
+    steps = [step for step in reversed(journal.steps()) if step.state != "undone"]
+    if not steps:
+        raise UsageError(f"run {journal.run} is taken back already")
+    return _ended(options, output, journal, *_taken_back(journal, steps, note))
+
+
+def _taken_back(
+    journal: Journal, steps: Sequence[StepRecord], note: Callable[[str], None]
+) -> tuple[list[Said], Exit]:
+    lock = lock_in(journal)
+    busy = _busy(journal, steps)
+    if busy:
+        note(busy)
+        return [], Exit.TRY_AGAIN
+    said: list[Said] = []
+    try:
+        with held(Path(lock)):
+            journal.add("undo")
+            for step in steps:
+                problems = take_back(journal, step)
+                state = "left" if problems else "taken back"
+                said.append({"fix": step.fix, "title": step.title, "state": state,
+                             "says": "; ".join(problems)})  # fmt: skip
+    except Busy as error:
+        note(str(error))
+        return said, Exit.TRY_AGAIN
+    except OSError as error:
+        raise UsageError(f"{error.filename or lock}: {error.strerror or error}") from error
+    failed = any(item["state"] == "left" for item in said)
+    return said, Exit.ROLLBACK_FAILED if failed else Exit.OK
+
+
+def _busy(journal: Journal, steps: Sequence[StepRecord]) -> str:
+    """Who uses the packages that would be moved, in one line; "" where nobody does."""
+    roots = {r["root"] for step in steps for r in step.records if r["do"] == "take-out"}
+    for root in roots:
+        prefix = next((str(p.parent) for p in Path(root).parents if p.name == "lib"), root)
+        found = users(prefix)
+        if found:
+            who = ", ".join(f"{user.name} (process {user.pid})" for user in found[:3])
+            return f"{shown(Path(prefix))} is in use by {who}: close it, then run this again"
+    return ""
+
+
+def forget(options: argparse.Namespace, output: Output, note: Callable[[str], None]) -> Exit:
+    """Drop the originals that runs keep; what they changed stays as it is.
+
+    Raises:
+        UsageError: no such run, or one that was broken off.
+    """
+    state = _state(options)
+    chosen = [_run(options.run, state)] if options.run else runs(state)
+    said: list[Said] = []
+    for journal in chosen:
+        if journal.state() == "open":
+            raise UsageError(
+                f"run {journal.run} was broken off; 'klein-doctor undo {journal.run}' or --fix "
+                "ends it first"
+            )
+        if journal.state() == "forgotten":
+            continue
+        size = backup_bytes(journal)
+        drop_backups(journal)
+        said.append({"run": journal.run, "state": "forgotten", "bytes": size,
+                     "says": f"{gb(size)} are free again"})  # fmt: skip
+    if not said:
+        note("there is nothing to forget")
+    _write(output, options, {"schema": "klein-doctor/forget/1", "runs": said, "exit_code": 0}, said)
+    return Exit.OK
+
+
+def uninstall(options: argparse.Namespace, output: Output, note: Callable[[str], None]) -> Exit:
+    """Take the guard out, drop originals, remove what is remembered; downloads stay."""
+    state = _state(options)
+    said: list[Said] = []
+    code = Exit.OK
+    for journal in runs(state):
+        guards = [s for s in journal.steps() if s.fix == _GUARD and s.state == "sealed"]
+        if guards:
+            done, ended = _taken_back(journal, guards, note)
+            said += done
+            code = code if ended is Exit.OK else ended
+    kept = [str(path) for journal in runs(state) for path in _fetched(journal)]
+    if code is Exit.OK:
+        for journal in runs(state):
+            drop_backups(journal)
+        for name in _OWN:
+            _remove(state / name)
+        said.append({"state": "removed", "title": shown(state), "says": ""})
+    for path in kept:
+        said.append({"state": "stays", "title": shown(Path(path)), "says": "was downloaded"})
+    body = {"schema": "klein-doctor/uninstall/1", "steps": said, "downloaded": kept}
+    _write(output, options, {**body, "exit_code": int(code)}, said)
+    return code
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _fetched(journal: Journal) -> list[Path]:
+    records = [r for s in journal.steps() if s.state == "sealed" for r in s.records]
+    paths = [Path(r["path"]) for r in records if r["do"] == "fetched"]
+    return [path for path in paths if os.path.lexists(path)]
+
+
+def _state(options: argparse.Namespace) -> Path:
+    state = state_folder(options.state_dir, os.environ)
+    if state is None:
+        raise UsageError("there is no home folder to look in; name one with --state-dir DIR")
+    return state
+
+
+def _run(name: str, state: Path) -> Journal:
+    """The run of that id, or the last one that can be taken back.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found = runs(state)
+    if name:
+        chosen = next((journal for journal in found if journal.run == name), None)
+        if chosen is None:
+            there = ", ".join(journal.run for journal in found[:5]) or "none"
+            raise UsageError(f"there is no run {printable(name, 60)}; on record: {there}")
+    else:
+        chosen = next((j for j in found if j.state() in ("done", "open")), None)
+        if chosen is None:
+            raise UsageError(f"no run of fixes is on record in {shown(state)}")
+    if chosen.state() == "forgotten":
+        raise UsageError(f"run {chosen.run} was forgotten: its originals are gone")
+    return chosen
+
+
+def _ended(
+    options: argparse.Namespace, output: Output, journal: Journal, said: list[Said], code: Exit
+) -> Exit:
+    body = {"schema": "klein-doctor/undo/1", "run": journal.run, "steps": said}
+    _write(output, options, {**body, "exit_code": int(code)}, said)
+    return code
+
+
+def _write(
+    output: Output, options: argparse.Namespace, body: dict[str, Any], said: list[Said]
+) -> None:
+    def render(stream: TextIO) -> None:
+        if options.format == "json":
+            stream.write(json.dumps(body, indent=1) + "\n")
+            return
+        for item in said:
+            words = f"{item['state']}: {item.get('title') or item.get('run')}"
+            more = f"  {item['says']}" if item["says"] else ""
+            stream.write(printable(f"{words}{':' if more else ''}{more}") + "\n")
+
+    output.send(render)
