@@ -31,10 +31,9 @@ def document(report: Report, form: str) -> dict[str, Any]:
         if report.before is None
         else [_finding(report, finding, form) for finding in report.before],
         "plan": [_step(report, step) for step in report.steps_planned],
-        "steps": [_result(result) for result in report.steps],
+        "steps": [_result(report, result) for result in report.steps],
         "generation": None,
         "ready": False,
-        "run": report.run or None,
         "changed": report.changed,
         "reboot_needed": report.reboot_needed,
         "retry": report.retry,
@@ -85,7 +84,7 @@ def _step(report: Report, step: Step) -> dict[str, Any]:
     }
 
 
-def _result(result: Result) -> dict[str, Any]:
+def _result(report: Report, result: Result) -> dict[str, Any]:
     return {
         "fix": result.step.fix,
         "title": result.step.title,
@@ -93,6 +92,7 @@ def _result(result: Result) -> dict[str, Any]:
         "says": result.says,
         "seconds": round(result.seconds, 1),
         "clears": list(result.step.clears),
+        "run": (report.run or None) if result.state == "done" else None,
     }
 
 
