@@ -120,20 +120,20 @@ def _within(path: str, names: tuple[str, ...]) -> bool:
 
 
 def _take_out(record: Record, _: Journal, __: StepRecord) -> list[str]:
+    """All of it or nothing: half a package would be worse than either."""
     root, backup = Path(record["root"]), Path(record["backup"])
-    problems = []
-    for name in record["files"]:
-        source, target = backup / name, root / name
-        if not os.path.lexists(source):
-            continue
-        if os.path.lexists(target):
-            problems.append(f"{target} is there again; what it was is {source}")
-            continue
+    pairs = [(backup / name, root / name) for name in record["files"]]
+    pairs = [pair for pair in pairs if os.path.lexists(pair[0])]
+    taken = [target for _, target in pairs if os.path.lexists(target)]
+    if taken:
+        more = f" and {len(taken) - 1} more files" if taken[1:] else ""
+        return [f"{taken[0]}{more} came since; what was there is in {backup}"]
+    for source, target in pairs:
         target.parent.mkdir(parents=True, exist_ok=True)
         os.rename(source, target)
-    if not problems and backup.exists():
+    if backup.exists():
         shutil.rmtree(backup)  # empty folders
-    return problems
+    return []
 
 
 def _additions(record: Record, journal: Journal, step: StepRecord) -> list[str]:
@@ -204,6 +204,11 @@ def _fetched(record: Record, _: Journal, __: StepRecord) -> list[str]:
     return []
 
 
+def _probe(record: Record, _: Journal, __: StepRecord) -> list[str]:
+    Path(record["path"]).unlink(missing_ok=True)
+    return []
+
+
 def _nothing(_: Record, __: Journal, ___: StepRecord) -> list[str]:
     return []
 
@@ -220,4 +225,5 @@ INVERSES: dict[str, Inverse] = {
     "additions": _additions,
     "added": _added,
     "fetched": _fetched,
+    "probe": _probe,
 }

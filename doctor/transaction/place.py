@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from klein_doctor.state import make_folder
@@ -15,17 +16,18 @@ _BESIDE = ".klein-doctor"
 _LOADED = "custom_nodes"
 
 
-def backup_folder(journal: Journal, near: Path) -> Path:
+def backup_folder(journal: Journal, near: Path, announce: Callable[..., object]) -> Path:
     """The folder for originals that lie in or below near, which exists; it is made.
 
-    In the state folder where that is on the same file system, else beside. The journal tells where.
+    In the state folder where that is on the same file system, else beside. The journal tells where;
+    announce is told of the file it is tried with.
 
     Raises:
         OSError: it cannot be made.
     """
     place = journal.folder / "files"
     make_folder(place)
-    if not _renames(near, place):
+    if not _renames(near, place, announce):
         home = near.parent if near.name == _LOADED else near
         place = home / _BESIDE / journal.run
         if not place.is_dir():
@@ -43,11 +45,12 @@ def free_name(folder: Path) -> Path:
     raise AssertionError("numbers end nowhere")
 
 
-def _renames(source: Path, target: Path) -> bool:
+def _renames(source: Path, target: Path, announce: Callable[..., object]) -> bool:
     """Whether a file can be renamed from one folder to the other; devices alone do not tell."""
     if os.stat(source).st_dev != os.stat(target).st_dev:
         return False
     probe = source / f".klein-doctor-{os.getpid()}"
+    announce("probe", path=str(probe))
     try:
         probe.touch(exist_ok=False)
     except OSError:

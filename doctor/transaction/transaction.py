@@ -68,7 +68,7 @@ class Transaction:
         """Replace the content of a file; the original is kept, rights and owner stay."""
         path = Path(os.path.realpath(path))
         status = os.stat(path)
-        backup = free_name(backup_folder(self.journal, path.parent))
+        backup = free_name(backup_folder(self.journal, path.parent, self.announce))
         temp = temporary(path)
         self.announce(
             "edit", path=str(path), backup=str(backup), temp=str(temp),
@@ -149,7 +149,7 @@ class Transaction:
         there = [os.path.relpath(path, root) for path in files if os.path.lexists(path)]
         if not there:
             return
-        backup = free_name(backup_folder(self.journal, root))
+        backup = free_name(backup_folder(self.journal, root, self.announce))
         self.announce("take-out", root=str(root), backup=str(backup), files=there)
         folders = set()
         for name in there:
