@@ -44,6 +44,23 @@ def download(options: argparse.Namespace, output: Output, note: Callable[[str], 
     """
     if options.format not in ("text", "json"):
         raise UsageError(f"--format {options.format}: download writes text or json")
+    summary = fetch(options, note, threading.Event())
+    render = render_json if options.format == "json" else render_text
+    output.send(lambda stream: render(summary, stream))
+    return summary.exit_code
+
+
+def fetch(
+    options: argparse.Namespace,
+    note: Callable[[str], None],
+    stop: threading.Event,
+    expect: Callable[[Errand], None] = lambda errand: None,
+) -> Summary:
+    """Fetch what is missing. stop: ends it; expect: told of the files before anything is done.
+
+    Raises:
+        UsageError: in one line.
+    """
     deadline = seconds(options.deadline)
     downloads = _tables(options.recipe)
     state = state_folder(options.state_dir, os.environ)
@@ -51,9 +68,10 @@ def download(options: argparse.Namespace, output: Output, note: Callable[[str], 
         require_client()
     try:
         errand = plan(_ask(options), downloads, Outside.real())
+        expect(errand)
         sources = _sources(options, downloads, note)
         tools = Tools(
-            downloads, DigestStore(state), sources, display(options.progress), threading.Event(),
+            downloads, DigestStore(state), sources, display(options.progress), stop,
             options.deep, threading.Event(), _xet(options, sources),
         )  # fmt: skip
         with _signals(tools.stop), _deadline(deadline, tools):
@@ -61,9 +79,7 @@ def download(options: argparse.Namespace, output: Output, note: Callable[[str], 
     except OSError as error:
         raise UsageError(f"{error.filename or 'a folder'}: {error.strerror or error}") from error
     _remember(state, summary, tools, note)
-    render = render_json if options.format == "json" else render_text
-    output.send(lambda stream: render(summary, stream))
-    return summary.exit_code
+    return summary
 
 
 def seconds(text: str) -> float:

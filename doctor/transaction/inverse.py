@@ -96,6 +96,19 @@ def _link(record: Record, _: Journal, __: StepRecord) -> list[str]:
     return [f"{target} is another file by now and stays"]
 
 
+def _merge(record: Record, _: Journal, __: StepRecord) -> list[str]:
+    copy, original, temp = (Path(record[name]) for name in ("copy", "original", "temp"))
+    temp.unlink(missing_ok=True)
+    there = copy.exists() and original.exists()
+    if not there or not os.path.samefile(copy, original):
+        return []
+    shutil.copyfile(original, temp)
+    os.chmod(temp, record["mode"])
+    os.utime(temp, ns=(record["mtime"], record["mtime"]))
+    os.replace(temp, copy)
+    return []
+
+
 def _tree(record: Record, journal: Journal, step: StepRecord) -> list[str]:
     path = Path(record["path"])
     if not os.path.lexists(path):
@@ -219,6 +232,7 @@ INVERSES: dict[str, Inverse] = {
     "folder": _folder,
     "move": _move,
     "link": _link,
+    "merge": _merge,
     "tree": _tree,
     "filled": _nothing,
     "take-out": _take_out,

@@ -129,6 +129,24 @@ class Transaction:
             own_like_parent(target)
         sync_folder(target.parent)
 
+    def merge(self, copy: Path, original: Path) -> None:
+        """Make a copy another name of its original; taking it back makes it a copy again."""
+        status = os.stat(copy)
+        if os.path.samefile(copy, original):
+            return
+        if digest(copy) != digest(original):
+            raise StepFailed(f"{copy} and {original} are not the same any more")
+        temp = temporary(copy)
+        self.announce(
+            "merge", copy=str(copy), original=str(original), temp=str(temp),
+            mtime=status.st_mtime_ns, mode=stat.S_IMODE(status.st_mode),
+        )  # fmt: skip
+        try:
+            os.link(original, temp)
+        except OSError as error:
+            raise StepFailed(f"{copy} cannot be a link to {original}: {error.strerror}") from error
+        os.replace(temp, copy)
+
     def tree(self, path: Path) -> None:
         """Claim a folder that is not there yet and that the step is about to fill.
 

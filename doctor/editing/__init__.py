@@ -1,0 +1,1 @@
+"""Files edited as a person would: one place changed, every other byte as it was. All pure."""
