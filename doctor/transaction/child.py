@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -21,6 +24,15 @@ from klein_doctor.values import printable
 _LINES = 400  # kept of what a program prints, for its message
 _LONGEST = 300
 _GRACE_S = 5.0
+# Asks Linux to kill it when the doctor dies, then becomes the program: what a killed doctor
+# had started must not go on changing what the next one takes back.
+_TIED = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 9)
+if os.getppid() != int(sys.argv[1]):
+    sys.exit(1)
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
 
 
 class Child:
@@ -64,7 +76,7 @@ class Child:
         both = {**self._env, **(env or {})}
         try:
             process = subprocess.Popen(
-                list(argv),
+                _tied(argv, both),
                 cwd=cwd,
                 env={key: value for key, value in both.items() if value != ""},
                 stdin=subprocess.DEVNULL,
@@ -97,7 +109,8 @@ class Child:
     def telling(lines: Sequence[str]) -> str:
         """The line in which a program says what went wrong: its last error, else its last line."""
         clean = [printable(without_signature(line.strip()), _LONGEST) for line in lines]
-        clean = [line for line in clean if line]
+        # pip's last line of a conflict says less than the one before.
+        clean = [line for line in clean if line and "ResolutionImpossible" not in line]
         errors = [line for line in clean if line.lower().startswith(("error", "fatal", "\u00d7 "))]
         return (errors or clean or [""])[-1]
 
@@ -124,6 +137,20 @@ class Child:
                 if stream is not None:
                     with contextlib.suppress(OSError, ValueError):
                         stream.close()
+
+
+def _tied(argv: Sequence[str], env: Mapping[str, str]) -> list[str]:
+    """The program, so that it ends with the doctor where the system can see to that.
+
+    Raises:
+        OSError: there is no such program.
+    """
+    if sys.platform != "linux" or not sys.executable:
+        return list(argv)
+    found = shutil.which(argv[0], path=env.get("PATH"))
+    if found is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), argv[0])
+    return [sys.executable, "-I", "-S", "-c", _TIED, str(os.getpid()), *argv]
 
 
 def _reader(

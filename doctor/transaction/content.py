@@ -25,13 +25,20 @@ def digest(what: Path | bytes) -> str:
     return found.hexdigest()
 
 
-def listing(folders: Iterable[Path]) -> list[str]:
-    """Every file and link below these folders, as absolute paths, in order; links not followed."""
+def listing(folders: Iterable[Path], *, empty: bool = False) -> list[str]:
+    """Every file and link below these folders, as absolute paths, in order; links not followed.
+
+    A folder may be a file, and is then listed itself. empty: empty folders, too, with a slash.
+    """
     found: set[str] = set()
     for folder in folders:
+        if not folder.is_dir() and os.path.lexists(folder):
+            found.add(str(folder))
         for top, names, files in os.walk(folder):
             links = [name for name in names if os.path.islink(os.path.join(top, name))]
             found.update(os.path.join(top, name) for name in (*files, *links))
+            if empty and not names and not files:
+                found.add(os.path.join(top, ""))
     return sorted(found)
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from klein_doctor.state import make_folder
 from klein_doctor.transaction.content import digest, listing
 from klein_doctor.transaction.journal import Journal, Record, StepRecord
+from klein_doctor.transaction.records import compiled_in
 
 Inverse = Callable[[Record, Journal, StepRecord], list[str]]
 
@@ -141,8 +143,12 @@ def _take_out(record: Record, _: Journal, __: StepRecord) -> list[str]:
     if taken:
         more = f" and {len(taken) - 1} more files" if taken[1:] else ""
         return [f"{taken[0]}{more} came since; what was there is in {backup}"]
+    for name, mode in record.get("folders", ()):
+        # Those above come first; of a restore that was broken off, some are there already.
+        if not os.path.isdir(root / name):
+            make_folder(root / name, 0o777)
+            os.chmod(root / name, mode)
     for source, target in pairs:
-        target.parent.mkdir(parents=True, exist_ok=True)
         os.rename(source, target)
     if backup.exists():
         shutil.rmtree(backup)  # empty folders
@@ -151,32 +157,65 @@ def _take_out(record: Record, _: Journal, __: StepRecord) -> list[str]:
 
 def _additions(record: Record, journal: Journal, step: StepRecord) -> list[str]:
     """Of a step that ended, what its list names; of one that did not, all that came meanwhile."""
-    if any(r["do"] == "added" for r in step.records):
+    if any(r["do"] == "added" and _begun(r, step) is record for r in step.records):
         return []
     try:
-        before = (journal.folder / record["before"]).read_text("utf-8").split("\n")
+        before = _before(record, journal)
     except FileNotFoundError:
         return []
-    had = set(before)
+    kept = _kept(record, before)
     for path in listing(Path(each) for each in record["folders"]):
-        if path not in had:
+        if path not in before:
             os.unlink(path)
-            _drop_empty(Path(path).parent, [Path(each) for each in record["folders"]])
+            _drop_empty(os.path.dirname(path), kept)
+    _drop_absent(record, kept)
     return []
 
 
-def _added(record: Record, _: Journal, step: StepRecord) -> list[str]:
-    begun = next(r for r in step.records if r["do"] == "additions")
-    tops = [Path(each) for each in begun["folders"]]
+def _added(record: Record, journal: Journal, step: StepRecord) -> list[str]:
+    begun = _begun(record, step)
     changed = [path for path, size, time in record["files"] if not _as_left(path, size, time)]
     if changed:
         more = f" and {len(changed) - 1} more files" if changed[1:] else ""
         return [f"{changed[0]}{more}: changed since by something else, and left as it is"]
+    try:
+        before = _before(begun, journal)
+    except FileNotFoundError:
+        before = frozenset()
+    kept = _kept(begun, before)
     for path, *_mark in record["files"]:
         Path(path).unlink(missing_ok=True)
-        _drop_compiled(Path(path))
-        _drop_empty(Path(path).parent, tops)
+    _drop_compiled([path for path, *_mark in record["files"]], before)
+    for folder in {os.path.dirname(path) for path, *_mark in record["files"]}:
+        _drop_empty(folder, kept)
+    _drop_absent(begun, kept)
     return []
+
+
+def _begun(added: Record, step: StepRecord) -> Record:
+    """The record of the additions that this one ends."""
+    return next(
+        r
+        for r in step.records
+        if r["do"] == "additions" and added.get("before", r["before"]) == r["before"]
+    )
+
+
+def _before(record: Record, journal: Journal) -> frozenset[str]:
+    return frozenset((journal.folder / record["before"]).read_text("utf-8").split("\n"))
+
+
+def _kept(record: Record, before: frozenset[str]) -> set[str]:
+    """The folders that stay although they are empty: they were, or are where listing began."""
+    absent = set(record.get("absent", ()))
+    tops = {each for each in record["folders"] if each not in absent}
+    return tops | {os.path.dirname(each) for each in before if each.endswith(os.sep)}
+
+
+def _drop_absent(record: Record, kept: set[str]) -> None:
+    for path in record.get("absent", ()):
+        if os.path.isdir(path):
+            _drop_empty(path, {*kept, os.path.dirname(path)})
 
 
 def _as_left(path: str, size: int, time: int) -> bool:
@@ -187,23 +226,30 @@ def _as_left(path: str, size: int, time: int) -> bool:
     return (status.st_size, status.st_mtime_ns) == (size, time)
 
 
-def _drop_compiled(path: Path) -> None:
-    """What Python compiled of a module since, beside it."""
-    if path.suffix != ".py":
-        return
-    for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"):
-        compiled.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        os.rmdir(path.parent / "__pycache__")
+def _drop_compiled(paths: Iterable[str], before: frozenset[str]) -> None:
+    """What Python compiled of these modules since, beside them."""
+    modules: dict[str, set[str]] = {}
+    for path in paths:
+        if path.endswith(".py"):
+            modules.setdefault(os.path.dirname(path), set()).add(os.path.basename(path)[:-3])
+    for folder, names in modules.items():
+        for compiled in compiled_in(folder, names):
+            if compiled not in before:
+                Path(compiled).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            os.rmdir(os.path.join(folder, "__pycache__"))
 
 
-def _drop_empty(folder: Path, tops: list[Path]) -> None:
-    while folder not in tops and folder != folder.parent:
+def _drop_empty(folder: str, kept: set[str]) -> None:
+    """Remove a folder and those above it while they are empty."""
+    while folder not in kept and folder != os.path.dirname(folder):
         try:
             os.rmdir(folder)
+        except FileNotFoundError:
+            pass  # gone with what was below another of its folders
         except OSError:
             return
-        folder = folder.parent
+        folder = os.path.dirname(folder)
 
 
 def _fetched(record: Record, _: Journal, __: StepRecord) -> list[str]:

@@ -162,34 +162,48 @@ class Transaction:
         write_new(self.journal.folder / name, "\n".join(listing([path])).encode(), 0o600)
         self.announce("filled", path=str(path), listing=name)
 
-    def take_out(self, root: Path, files: Sequence[Path]) -> None:
-        """Move many files that lie below root out of the way; emptied folders go, too."""
+    def take_out(self, root: Path, files: Sequence[Path]) -> Path | None:
+        """Move many files that lie below root out of the way; emptied folders go, too.
+
+        Answers with the folder in which they lie under the same names; None where none was there.
+        """
         there = [os.path.relpath(path, root) for path in files if os.path.lexists(path)]
         if not there:
-            return
+            return None
         backup = free_name(backup_folder(self.journal, root, self.announce))
-        self.announce("take-out", root=str(root), backup=str(backup), files=there)
-        folders = set()
+        folders = _folders_of(there)
+        self.announce(
+            "take-out", root=str(root), backup=str(backup), files=there,
+            folders=[[name, stat.S_IMODE(os.stat(root / name).st_mode)] for name in folders],
+        )  # fmt: skip
+        for name in ("", *folders):
+            os.makedirs(backup / name, exist_ok=True)
+        top, place = str(root), str(backup)
         for name in there:
-            target = backup / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.rename(root / name, target)
-            folders.add((root / name).parent)
-        for folder in sorted(folders, key=lambda each: len(each.parts), reverse=True):
-            _drop_empty(folder, root)
+            os.rename(os.path.join(top, name), os.path.join(place, name))
+        for name in reversed(folders):
+            with contextlib.suppress(OSError):  # not empty: what is in there is not ours
+                os.rmdir(root / name)
+        return backup
 
     @contextlib.contextmanager
     def additions(self, folders: Sequence[Path]) -> Iterator[None]:
-        """Whatever files appear below these folders meanwhile were added by this step."""
-        before = listing(folders)
+        """Whatever files appear meanwhile below these folders, or as these, are this step's.
+
+        Nothing that is there already may be written over: take it out before.
+        """
+        before = listing(folders, empty=True)
         name = f"before-{self.number}-{free_name(self.journal.folder).name}"
         write_new(self.journal.folder / name, "\n".join(before).encode(), 0o600)
-        self.announce("additions", folders=[str(each) for each in folders], before=name)
+        self.announce(
+            "additions", folders=[str(each) for each in folders], before=name,
+            absent=[str(each) for each in folders if not os.path.lexists(each)],
+        )  # fmt: skip
         yield
         had = set(before)
         added = [path for path in listing(folders) if path not in had]
         told = [[path, *_mark(path)] for path in added]
-        self.announce("added", files=told)
+        self.announce("added", files=told, before=name)
 
     def fetched(self, path: Path) -> None:
         """A model file is about to arrive here; undo parks it beside and never deletes it."""
@@ -209,13 +223,15 @@ def _keep(path: Path, backup: Path) -> None:
     sync_folder(backup.parent)
 
 
-def _drop_empty(folder: Path, root: Path) -> None:
-    while folder != root:
-        try:
-            os.rmdir(folder)
-        except OSError:
-            return
-        folder = folder.parent
+def _folders_of(names: Sequence[str]) -> list[str]:
+    """The folders in which relative names lie, those above before those below."""
+    found: set[str] = set()
+    for name in names:
+        folder = os.path.dirname(name)
+        while folder and folder not in found:
+            found.add(folder)
+            folder = os.path.dirname(folder)
+    return sorted(found)
 
 
 def _mark(path: str) -> tuple[int, int]:
