@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from packaging.version import InvalidVersion, Version
 
+from klein_doctor.environment import kept
 from klein_doctor.installation import ComfyUI, Wanted
 from klein_doctor.model import (
     Facts,
@@ -257,11 +258,11 @@ def _install(facts: Facts, recipe: Recipe, comfyui: ComfyUI, stale: list[Wanted]
 
 def _install_commands(facts: Facts, comfyui: ComfyUI) -> tuple[Command, ...]:
     """The command that keeps torch: a version that is named and installed is not looked up."""
-    kept = _kept(facts)
+    stays = kept(facts)
     pip = _pip(facts)
-    if not pip or not kept:
+    if not pip or not stays:
         return ()  # without torch, pip would take whichever build PyPI has
-    return ((*pip, *kept, "-r", comfyui.root.below("requirements.txt")),)
+    return ((*pip, *stays, "-r", comfyui.root.below("requirements.txt")),)
 
 
 def _pip(facts: Facts) -> Command:
@@ -269,25 +270,6 @@ def _pip(facts: Facts) -> Command:
         return ()
     python = facts.interpreter.value
     return pip_install(python, isolated=python.kind == "embedded")
-
-
-def _kept(facts: Facts) -> tuple[str, ...]:
-    """torch and its partners by the version pip knows them by, () where torch is not installed.
-
-    PyPI's builds are recorded without the local tag that their version.py has.
-    """
-    found: list[str] = []
-    for fact in (facts.torch, facts.torchvision, facts.torchaudio):
-        package: Package | None = known(fact)
-        if package is None or not package.present:
-            if not found:
-                return ()
-            continue
-        recorded = [item.version for item in package.distributions]
-        version = recorded[0] if recorded else known(package.version, "")
-        if release(version) is not None:
-            found.append(f"{package.name}=={version}")
-    return tuple(found)
 
 
 def _partners(facts: Facts, recipe: Recipe, missing: list[str]) -> Command:
@@ -300,4 +282,4 @@ def _partners(facts: Facts, recipe: Recipe, missing: list[str]) -> Command:
         return ()
     belonging = {"torchvision": trio.torchvision, "torchaudio": trio.torchaudio}
     named = (f"{name}=={belonging[name]}+{tag}" for name in missing)
-    return (*_pip(facts), *_kept(facts), *named, "--index-url", index)
+    return (*_pip(facts), *kept(facts), *named, "--index-url", index)

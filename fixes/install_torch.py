@@ -1,0 +1,110 @@
+"""PyTorch and its partners replaced together by the build that fits card, driver and Python."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from klein_doctor.card import card
+from klein_doctor.environment import (
+    TRIO,
+    compiled_for_torch,
+    from_conda,
+    isolated,
+    kept,
+    shared,
+    tool,
+)
+from klein_doctor.fixing import Fix
+from klein_doctor.model import Facts, Known, Private, Repair, known
+from klein_doctor.outcomes import wheel_choice
+from klein_doctor.steps import Case, Step, StepFailed
+from klein_doctor.transaction.packages import Change, Changed, change_packages
+from klein_doctor.transaction.transaction import Transaction
+from klein_doctor.wheels import Choice
+
+ID = "install-torch"
+_UNDO = "puts the packages back from the copies that are kept, without network"
+
+
+def plan(case: Case) -> list[Step]:
+    """One step; by hand where conda or the system owns the packages."""
+    clears = tuple(finding.id for finding, _ in case.asked)
+    repair = case.asked[0][1]
+    python, found = known(case.facts.interpreter), card(case.facts)
+    choice = (
+        wheel_choice(case.facts, case.recipe, found.value) if isinstance(found, Known) else None
+    )
+    if python is None or choice is None:
+        return [_by_hand(repair, repair.summary, clears)]
+    reason = _not_ours(case.facts)
+    if reason:
+        return [_by_hand(repair, f"{repair.summary}; {reason}", clears)]
+    touches = compiled_for_torch(case.facts, f"{choice.torch}+{choice.variant}")
+    if touches and case.chosen.get("environment") != "here":
+        words = (
+            f"{repair.summary}: it would leave {', '.join(touches)} without the torch they were "
+            "compiled for; answer environment = 'here' to do it all the same"
+        )
+        return [_by_hand(repair, words, clears)._replace(touches=touches)]
+    return [_step(repair, choice, case.facts, clears, touches)]
+
+
+def _not_ours(facts: Facts) -> str:
+    for name in TRIO:
+        if from_conda(known(getattr(facts, name))):
+            return f"{name} came from conda, so it is conda's to change"
+    return shared(facts)
+
+
+def _by_hand(repair: Repair, title: str, clears: tuple[str, ...]) -> Step:
+    return Step(
+        ID, title, "packages", "manual", {}, commands=repair.commands, clears=clears
+    )  # fmt: skip
+
+
+def _step(
+    repair: Repair, choice: Choice, facts: Facts, clears: tuple[str, ...], touches: tuple[str, ...]
+) -> Step:
+    python = known(facts.interpreter)
+    arguments: dict[str, Any] = {
+        "python": python.path.real, "install": list(choice.packages), "index": choice.index_url,
+        "tool": tool(python), "isolated": isolated(python), "again": _same(choice, facts),
+    }  # fmt: skip
+    title = f"install {' and '.join(choice.packages)} together in {python.prefix.local}"
+    places: tuple[Private, ...] = python.site_packages or (python.prefix,)
+    return Step(
+        ID, title, "packages", "ask", arguments, paths=places, commands=repair.commands,
+        bytes=None, undo=_UNDO, clears=clears, touches=touches,
+    )  # fmt: skip
+
+
+def _same(choice: Choice, facts: Facts) -> bool:
+    """Whether pip would take what is there for what is wanted, though it is at fault."""
+    return bool(set(choice.packages) & set(kept(facts)))
+
+
+def act(step: Step, transaction: Transaction) -> str:
+    """Resolve and fetch, then move the old ones out and the new ones in."""
+    told = step.arguments
+    change = Change(
+        python=told["python"], install=tuple(told["install"]), index_url=told["index"],
+        tool=told["tool"], isolated=told["isolated"], again=told["again"],
+    )  # fmt: skip
+    changed = change_packages(change, transaction)
+    if not changed.installed:
+        raise StepFailed("the packages are there already, so the fault is elsewhere")
+    return in_words(changed)
+
+
+def in_words(changed: Changed) -> str:
+    """What was changed, in one line."""
+    new = ", ".join(f"{name} {version}" for name, version in changed.installed[:6])
+    more = f" and {len(changed.installed) - 6} more" if changed.installed[6:] else ""
+    gone = f"; removed {', '.join(changed.removed)}" if changed.removed else ""
+    return f"installed {new}{more}{gone}" if new else f"removed {', '.join(changed.removed)}"
+
+
+FIXES = (
+    Fix(ID, "Install the PyTorch that fits this card", plan, act,
+        after=("update-driver", "remove-extension")),
+)  # fmt: skip

@@ -1,0 +1,226 @@
+"""A machine on which everything people trip over is wrong at once, and what mends it on loopback.
+
+A ComfyUI with an environment of its own: a torch without code for the card, a torchvision for
+another torch, FlashAttention asked for in three kinds of file, a wrong VAE under the right name, a
+launcher that opens the server to everybody; beside it a stand-in of an RTX 5070.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+
+import package_index as p
+from command import COMMAND, Ran, clean_environment
+from model_files import put_real
+from standin import build_libcuda, build_standin, describe, gpu
+from targets import put_record, site_packages
+from trees import PINS, put_comfyui
+
+from klein_doctor.rehearse.hub import Hub, HubFile, Repository
+
+LIMIT_S = 180
+REPOSITORY, REVISION = "somebody/parts", "1" * 40
+CARD = gpu(0, name="NVIDIA GeForce RTX 5070", cc="12.0", total=12821987328, used=1092616192,
+           free=11333009408, reserved=395313152, display=1)  # fmt: skip
+OLD = ("sm_50", "sm_60", "sm_70", "sm_75", "sm_80", "sm_86", "sm_90")
+NODE = '''"""Klein in one node."""
+from transformers import AutoModelForCausalLM
+
+
+def load(path):
+    # FLUX.2 [klein] takes its text encoder from here
+    return AutoModelForCausalLM.from_pretrained(
+        path,
+        attn_implementation='flash_attention_2',   # fast
+    )
+'''
+CONFIG = '{\n  "_name": "qwen",\n\t"attn_implementation":  "flash_attention_2"\n}\n'
+LAUNCHER = (
+    "#!/bin/sh\n# --listen and --use-flash-attention, as the guide says\n"
+    '"$(dirname "$0")/.venv/bin/python" main.py --listen --use-flash-attention --port 8188\n'
+)
+STATE = "state"
+# What a run may write besides what its plan lists.
+CACHES = (STATE, "home/.cache", "caches")
+
+
+class Scene:
+    """The machine below a folder; hub and index serve what mends it.
+
+    healthy: everything is right from the beginning.
+    """
+
+    def __init__(self, top: Path, index: p.PackageIndex, hub: Hub, libraries: tuple[Path, ...],
+                 *, healthy: bool = False, vae: bool = True):  # fmt: skip
+        self.top, self.index, self.hub = top, index, hub
+        self.comfyui = top / "home" / "ComfyUI"
+        self.venv = self.comfyui / ".venv"
+        self.launcher = self.comfyui / "run.sh"
+        self.vae = self.comfyui / "models" / "vae" / "flux2-vae.safetensors"
+        self._libraries = libraries
+        self._build(healthy, vae)
+        self.env = self._environment()
+
+    def doctor(self, *arguments: str, env: Mapping[str, str] | None = None) -> Ran:
+        """Run the doctor on this machine to its end."""
+        done = subprocess.run(
+            self.command(*arguments), env={**self.env, **(env or {})}, cwd=self.top,
+            stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT_S, check=False,
+        )  # fmt: skip
+        return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    def command(self, *arguments: str) -> list[str]:
+        """The doctor's command line for this machine."""
+        return [
+            *COMMAND, *arguments, "--comfyui", str(self.comfyui), "--state-dir",
+            str(self.top / STATE), "--recipe", str(self.top / "recipe"),
+        ]  # fmt: skip
+
+    def tree(self) -> dict[str, str]:
+        """Every file and link of the machine by its digest or target, caches left out."""
+        found = {}
+        for path in sorted(self.top.rglob("*")):
+            name = path.relative_to(self.top).as_posix()
+            if name.startswith((*CACHES, "libraries")) or "__pycache__" in path.parts:
+                continue
+            if path.is_symlink():
+                found[name] = f"-> {os.readlink(path)}"
+            elif path.is_file():
+                found[name] = _digest(path)
+        return found
+
+    def freeze(self) -> list[str]:
+        """What pip says is installed."""
+        python = str(self.venv / "bin" / "python")
+        done = subprocess.run(
+            [python, "-m", "pip", "freeze", "--all"], env=self.env, capture_output=True,
+            text=True, timeout=LIMIT_S, check=True,
+        )  # fmt: skip
+        return sorted(done.stdout.split("\n"))
+
+    def _build(self, healthy: bool, vae: bool) -> None:
+        put_comfyui(self.comfyui)
+        (self.comfyui / "user").mkdir()
+        shutil.copytree(template(), self.venv, symlinks=True)
+        models = self.comfyui / "models"
+        put_real(models / "diffusion_models" / "flux-2-klein-4b-fp8.safetensors",
+                 "flux-2-klein-4b-fp8")  # fmt: skip
+        put_real(models / "text_encoders" / "qwen_3_4b.safetensors", "qwen3-4b")
+        put_real(self.vae, "flux2-vae" if healthy or not vae else "flux1-ae")
+        site = site_packages(self.venv)
+        for name, version in PINS.items():
+            put_record(site, name.replace("-", "_"), version)
+        if healthy:
+            self._install("torch==2.14.1+cu130", "torchvision==0.29.1+cu130", index="cu130")
+            self.launcher.write_text("#!/bin/sh\n.venv/bin/python main.py\n")
+        else:
+            self._install("torch==2.11.0+cu126", index="old")
+            self._install("torchvision==0.25.0+cu126", index="old")
+            node = self.comfyui / "custom_nodes" / "KleinNode"
+            node.mkdir()
+            (node / "__init__.py").write_bytes(NODE.replace("\n", "\r\n").encode())
+            (node / "config.json").write_text(CONFIG)
+            self.launcher.write_text(LAUNCHER)
+        self.launcher.chmod(0o755)
+        self._recipe()
+
+    def _install(self, *what: str, index: str) -> None:
+        # Without its requirements: that is how a torchvision comes to stand beside another torch.
+        subprocess.run(
+            [str(self.venv / "bin" / "python"), "-m", "pip", "install", "-q", "--no-deps",
+             "--index-url", self.index.url(index), *what],
+            env=self._environment(), check=True, timeout=LIMIT_S,
+        )  # fmt: skip
+
+    def _recipe(self) -> None:
+        recipe = self.top / "recipe"
+        recipe.mkdir()
+        (recipe / "torch.toml").write_text(
+            f'[[install]]\nvariant = "cu130"\nindex_url = "{self.index.url("cu130")}"\n'
+        )
+        file = vae_file()
+        rows = (
+            f'[[repository]]\nid = "mini"\nname = "{REPOSITORY}"\nrevision = "{REVISION}"\n'
+            'license = "Apache-2.0"\nsource = "here"\nas_of = "2026-11-24"\n'
+            '[[asset]]\nroute = "comfyui"\nrole = "vae"\nrepository = "mini"\n'
+            f'path = "parts/flux2-vae.safetensors"\nbytes = {file.stat().st_size}\n'
+            f'sha256 = "{vae_digest()}"\nsource = "here"\nas_of = "2026-11-24"\n'
+        )
+        (recipe / "downloads.toml").write_text(f'[sources]\nhere = "made for this"\n{rows}')
+
+    def _environment(self) -> dict[str, str]:
+        home = self.top / "home"
+        caches = self.top / "caches"
+        caches.mkdir(exist_ok=True)
+        told = describe(caches, CARD, *self._libraries)
+        return {
+            **clean_environment(), "HOME": str(home), "HF_ENDPOINT": self.hub.endpoint,
+            "NO_PROXY": "*", "PIP_CONFIG_FILE": os.devnull, "PIP_NO_CACHE_DIR": "1",
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_INDEX_URL": self.index.url("simple"),
+            "LD_LIBRARY_PATH": told["LD_LIBRARY_PATH"], "NVML_STANDIN": told["NVML_STANDIN"],
+            "TMPDIR": str(caches),
+        }  # fmt: skip
+
+
+def serve(index: p.PackageIndex, hub: Hub) -> None:
+    """Fill them with what a scene begins with, and with what mends it."""
+    p.put_trio(index, "cu130")
+    p.put_trio(index, "cu130", torch="2.11.0", torchvision="0.26.0")
+    p.put_trio(index, "old", torch="2.11.0", torchvision="0.26.0", cuda="12.6", archs=OLD)
+    index.add(p.torchvision_wheel("0.25.0+cu126", "2.10.0"), index="old")
+    file = HubFile(vae_file(), sha256=vae_digest())
+    hub.add(Repository(REPOSITORY, REVISION, {"parts/flux2-vae.safetensors": file}))
+
+
+def libraries(folder: Path) -> tuple[Path, ...]:
+    """The stand-in driver, compiled."""
+    nvml = build_standin(folder / "nvml").parent
+    return nvml, build_libcuda(folder / "cuda", "loads").parent
+
+
+_TEMPLATES = Path(os.environ.get("TMPDIR") or "/tmp") / f"scene-{os.getpid()}"
+
+
+@lru_cache(maxsize=1)
+def template() -> Path:
+    """An environment with pip and nothing else, to be copied; pip finds it by its own place."""
+    import atexit
+
+    atexit.register(shutil.rmtree, _TEMPLATES, ignore_errors=True)
+    folder = _TEMPLATES / "venv"
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, timeout=LIMIT_S)
+    return folder
+
+
+@lru_cache(maxsize=1)
+def vae_file() -> Path:
+    """A FLUX.2 VAE as far as its header and size tell."""
+    template()
+    return put_real(_TEMPLATES / "flux2-vae.safetensors", "flux2-vae")
+
+
+@lru_cache(maxsize=1)
+def vae_digest() -> str:
+    return _digest(vae_file())
+
+
+def _digest(path: Path) -> str:
+    if path.stat().st_size > 1 << 30:  # sparse, and never written to
+        return f"{path.stat().st_size} bytes"
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest() if sys.version_info >= (
+            3, 11) else hashlib.sha256(stream.read()).hexdigest()  # fmt: skip
+
+
+def red(ran: Ran) -> list[str]:
+    """The checks that fail or warn, of a JSON report."""
+    found = json.loads(ran.out)["findings"]
+    return sorted({f["check"] for f in found if f["verdict"] in ("fail", "warn")})
