@@ -110,11 +110,10 @@ def _planned(
 
 def _by_hand(finding: Finding, wishes: Wishes) -> list[Step]:
     """The first repair as a step that is shown and never run."""
-    if wishes.only:
-        return []
+    repairs = [r for r in finding.fixes if not wishes.only or r.id in wishes.only]
     return [
         Step(r.id, r.summary, r.kind, "manual", {}, commands=r.commands, clears=(finding.id,))
-        for r in finding.fixes[:1]
+        for r in repairs[:1]
     ]
 
 

@@ -225,7 +225,7 @@ class _Run:
             return "interrupted before it began", True
         if self.limits.late():
             return "the deadline passed before it began", True
-        if step.clears and self.seen is not self.before and not self._still(step):
+        if step.clears and self.seen is not self.before and not self._asked_for(step):
             return "what it would mend is mended by now", False
         if step.kind in _UNDER_FEET:
             prefix = _places(self.seen.facts)[1]
@@ -236,10 +236,24 @@ class _Run:
                 return f"in use by {who}{more}: close it, then run this again", True
         return "", False
 
+    def _asked_for(self, step: Step) -> bool:
+        """Whether a finding that is red now names this fix: maybe not the one it was planned for."""
+        warned = {f.check for f in self.before.findings if f.id in step.clears}
+        return any(
+            repair.id == step.fix
+            for f in self.seen.findings
+            if f.verdict is Verdict.FAIL or (f.verdict is Verdict.WARN and f.check in warned)
+            for repair in f.fixes
+        )
+
     def _still(self, step: Step) -> list[Finding]:
         """The findings a step is there for, of those that are red now."""
         wanted = [f for f in self.before.findings if f.id in step.clears]
-        return [f for was in wanted if (f := _counterpart(was, self.seen.findings)) is not None]
+        return [
+            f
+            for was in wanted
+            if (f := _counterpart(was, step.fix, self.seen.findings)) is not None
+        ]
 
     def _look_again(self, step: Step) -> str:
         """What of that which the step should clear is still there, "" for nothing."""
@@ -318,17 +332,28 @@ def _exit(results: Sequence[Result], after: Report, *, reboot: bool, stopped: bo
     return after.exit_code
 
 
-def _counterpart(was: Finding, now: Sequence[Finding]) -> Finding | None:
+def _counterpart(was: Finding, fix: str, now: Sequence[Finding]) -> Finding | None:
     """The finding of now that says that a fault is still there, or cannot be told."""
     red = (*_RED, Verdict.WARN) if was.verdict is Verdict.WARN else _RED
     return next(
         (
             f
             for f in now
-            if f.check == was.check and f.verdict in red and _subject(f) == _subject(was)
+            if f.check == was.check
+            and f.verdict in red
+            and (_subject(f) == _subject(was) or _same_cure(f, was, fix))
         ),
         None,
     )
+
+
+def _same_cure(one: Finding, other: Finding, fix: str) -> bool:
+    """Whether the same commands of a fix mend both: the same fault, told of another file."""
+    mine, others = (
+        {repair.commands for repair in finding.fixes if repair.id == fix and repair.commands}
+        for finding in (one, other)
+    )
+    return bool(mine & others)
 
 
 def _subject(finding: Finding) -> str:

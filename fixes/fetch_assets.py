@@ -84,6 +84,7 @@ def act(step: Step, transaction: Transaction) -> str:
     def expect(errand: Errand) -> None:
         for job in errand.jobs:
             if os.path.lexists(job.destination):
+                _need_right(job.destination, dict(job.asset.builds), transaction)
                 continue
             parked = _parked(job.destination, dict(job.asset.builds))
             if parked is not None:
@@ -105,6 +106,27 @@ def act(step: Step, transaction: Transaction) -> str:
     names = ", ".join(str(done.job.destination) for done in summary.done[:3])
     more = f" and {len(summary.done) - 3} more" if summary.done[3:] else ""
     return f"{names}{more}: there, proven by digest"
+
+
+def _need_right(path: Path, builds: dict[int, str], transaction: Transaction) -> None:
+    """What stands at the place is the file itself: anything else has a step of its own.
+
+    Raises:
+        StepFailed: it is something else.
+    """
+    from klein_doctor.identity.digest import DigestStore, hash_files
+    from klein_doctor.state import state_folder
+
+    wanted = builds.get(path.stat().st_size) if path.is_file() else None
+    if wanted:
+        store = DigestStore(state_folder(transaction.around.state_dir, os.environ))
+        found = hash_files([path], store, lambda _, __: None)
+        store.save()
+        if found.get(path) == wanted:
+            return
+    raise StepFailed(
+        f"something else stands at {path}: rename-asset or quarantine-asset makes room for it"
+    )
 
 
 def _parked(destination: Path, sizes: dict[int, str]) -> Path | None:

@@ -66,8 +66,8 @@ def _planned(page: Page, report: Report, number: int, step: Step) -> None:
 
 def _ended(page: Page, report: Report, result: Result) -> None:
     label, style = _STATES[result.state]
-    said = "" if result.state == "manual" else f": {result.says}"
-    page.row(label, f"{result.step.title}{said}", style)
+    says = {"manual": result.step.title, "done": result.says}
+    page.row(label, says.get(result.state, f"{result.step.title}: {result.says}"), style)
     if result.state == "manual":
         for line in argv_lines(report, result.step.commands, page.form):
             page.row("", line, "cyan")
