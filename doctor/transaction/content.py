@@ -42,6 +42,16 @@ def listing(folders: Iterable[Path], *, empty: bool = False) -> list[str]:
     return sorted(found)
 
 
+def write_list(path: Path, paths: Iterable[str]) -> None:
+    """Write paths into a file that is not there yet, one a line."""
+    write_new(path, "\n".join(paths).encode("utf-8", "surrogateescape"), 0o600)
+
+
+def read_list(path: Path) -> frozenset[str]:
+    """The paths that ``write_list`` wrote."""
+    return frozenset(path.read_bytes().decode("utf-8", "surrogateescape").split("\n"))
+
+
 def temporary(path: Path) -> Path:
     """A hidden name beside a file, to write its successor under."""
     return path.with_name(f".{path.name[:60]}.klein-doctor-{secrets.token_hex(4)}")

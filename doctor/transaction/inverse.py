@@ -119,7 +119,9 @@ def _tree(record: Record, journal: Journal, step: StepRecord) -> list[str]:
         (r for r in step.records if r["do"] == "filled" and r["path"] == record["path"]), None
     )
     if step.state == "sealed" and told is not None:
-        had = set((journal.folder / told["listing"]).read_text("utf-8").split("\n"))
+        had = set(
+            (journal.folder / told["listing"]).read_text("utf-8", "surrogateescape").split("\n")
+        )
         ours = ("__pycache__", ".git")
         later = [p for p in listing([path]) if p not in had and not _within(p, ours)]
         if later:
@@ -202,7 +204,9 @@ def _begun(added: Record, step: StepRecord) -> Record:
 
 
 def _before(record: Record, journal: Journal) -> frozenset[str]:
-    return frozenset((journal.folder / record["before"]).read_text("utf-8").split("\n"))
+    return frozenset(
+        (journal.folder / record["before"]).read_text("utf-8", "surrogateescape").split("\n")
+    )
 
 
 def _kept(record: Record, before: frozenset[str]) -> set[str]:

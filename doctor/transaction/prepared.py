@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from klein_doctor.steps import StepFailed
 from klein_doctor.transaction.records import Installed, canonical
 from klein_doctor.transaction.transaction import Transaction
+from klein_doctor.values import printable
 
 # pip takes a list of nothing but a space as an empty one, which the user's pip.conf does not fill.
 _NONE = " "
@@ -141,22 +143,41 @@ def children(change: Change) -> dict[str, str]:
 
 def called(
     transaction: Transaction, tool: str, argv: Sequence[str], env: Mapping[str, str], cwd: Path,
-    **options: object,
+    told: Callable[[str], None] | None = None, limit_s: float = 3600.0,
 ) -> str:  # fmt: skip
     """Run pip or uv; what it says on failing is told under its own name.
 
     Raises:
         StepFailed: it failed; again where the network is the likely reason.
     """
+    lines: list[str] = []
+
+    def heard(line: str) -> None:
+        lines.append(line)
+        if told is not None:
+            told(line)
+
     try:
-        return transaction.run(argv, env=env, cwd=cwd, **options)
+        return transaction.run(argv, env=env, cwd=cwd, told=heard, limit_s=limit_s)
     except StepFailed as error:
         says = error.says.removeprefix(f"{Path(argv[0]).name} says: ")
         if says == error.says:
             raise
-        lower = says.lower()
-        again = any(word in lower for word in _NETWORK)
-        raise StepFailed(f"{tool} says: {says}", again=again) from error
+        again = any(word in says.lower() for word in _NETWORK)
+        raise StepFailed(f"{tool} says: {says}{_why(lines)}", again=again) from error
+
+
+def _why(lines: Sequence[str]) -> str:
+    """What pip and uv print below their error: which packages do not go together."""
+    found: list[str] = []
+    for number, line in enumerate(lines):
+        if line.startswith("The conflict is caused by"):
+            found = [each.strip() for each in itertools.takewhile(str.strip, lines[number + 1 :])]
+        elif line.strip().startswith(("cause: ", "Caused by: ", "\u2570\u2500\u25b6 ")):
+            rest = itertools.takewhile(str.strip, lines[number:])
+            found.append(" ".join(each.strip(" \u2570\u2500\u25b6") for each in rest))
+    text = "; ".join(dict.fromkeys(found))
+    return f" ({printable(text, 400)})" if text else ""
 
 
 _NETWORK = (

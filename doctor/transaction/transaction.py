@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import shutil
 import stat
@@ -19,7 +20,7 @@ from klein_doctor.state import make_folder, own_like_parent
 from klein_doctor.steps import StepFailed
 from klein_doctor.transaction.around import Around
 from klein_doctor.transaction.child import Child
-from klein_doctor.transaction.content import digest, listing, temporary, write_new
+from klein_doctor.transaction.content import digest, listing, temporary, write_list, write_new
 from klein_doctor.transaction.journal import Journal, sync_folder
 from klein_doctor.transaction.place import backup_folder, free_name
 
@@ -158,9 +159,16 @@ class Transaction:
 
     def filled(self, path: Path) -> None:
         """What lies in a claimed folder now was put there by this step."""
-        name = f"tree-{self.number}-{free_name(self.journal.folder).name}"
-        write_new(self.journal.folder / name, "\n".join(listing([path])).encode(), 0o600)
+        name = self._write_list("tree", listing([path]))
         self.announce("filled", path=str(path), listing=name)
+
+    def _write_list(self, kind: str, paths: Sequence[str]) -> str:
+        """Keep a list of paths in the run's folder; answers with its name there."""
+        numbers = itertools.count(1)
+        names = (f"{kind}-{self.number}-{number}" for number in numbers)
+        name = next(each for each in names if not (self.journal.folder / each).exists())
+        write_list(self.journal.folder / name, paths)
+        return name
 
     def take_out(self, root: Path, files: Sequence[Path]) -> Path | None:
         """Move many files that lie below root out of the way; emptied folders go, too.
@@ -193,8 +201,7 @@ class Transaction:
         Nothing that is there already may be written over: take it out before.
         """
         before = listing(folders, empty=True)
-        name = f"before-{self.number}-{free_name(self.journal.folder).name}"
-        write_new(self.journal.folder / name, "\n".join(before).encode(), 0o600)
+        name = self._write_list("before", before)
         self.announce(
             "additions", folders=[str(each) for each in folders], before=name,
             absent=[str(each) for each in folders if not os.path.lexists(each)],
