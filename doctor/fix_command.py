@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from klein_doctor.console import Lines
-from klein_doctor.diagnose import request_of
+from klein_doctor.diagnose import Request, request_of
 from klein_doctor.exits import Exit, UsageError
 from klein_doctor.model import Report
 from klein_doctor.output import Output
 from klein_doctor.plan import Wishes
-from klein_doctor.repair import Limits, Prepared, RollbackFailed, carry_out, prepare
+from klein_doctor.repair import Limits, Prepared, RollbackFailed, carry_out, prepare, recover_first, tidy
 from klein_doctor.rows import parse
 from klein_doctor.transaction.around import Around
 from klein_doctor.transaction.lock import Busy
@@ -35,9 +35,13 @@ def fix(options: argparse.Namespace, output: Output, note: Callable[[str], None]
     """
     console = Lines(options.progress, _log(options.log))
     wishes = wishes_of(options)
-    prepared = prepare(request_of(options), wishes)
+    request = request_of(options)
+    broken = () if options.dry_run else _recovered(request, console)
+    prepared = prepare(request, wishes)
     report = prepared.report
-    if not options.dry_run:
+    if broken:
+        report = report._replace(exit_code=Exit.ROLLBACK_FAILED)
+    elif not options.dry_run:
         report = _done(prepared, options, console)
     output.write(report, options.format, options.color, _form(options))
     return report.exit_code
@@ -85,9 +89,23 @@ def around_of(options: argparse.Namespace, stop: threading.Event) -> Around:
     )  # fmt: skip
 
 
+def _recovered(request: Request, console: Lines) -> tuple[str, ...]:
+    """Take back what killed runs left open; answers with what could not be."""
+    try:
+        recover_first(request, console)
+    except RollbackFailed as error:
+        for line in error.lines:
+            console.note(f"could not be taken back: {line}")
+        return error.lines
+    except OSError as error:
+        raise UsageError(f"{error.filename or 'the disk'}: {error.strerror or error}") from error
+    return ()
+
+
 def _done(prepared: Prepared, options: argparse.Namespace, console: Lines) -> Report:
     report = prepared.report
     if not any(step.grade != "manual" for step in prepared.plan.steps):
+        tidy(prepared)
         console.note("nothing to do" if not prepared.plan.steps else "nothing the doctor can do")
         return report
     stop = threading.Event()
@@ -99,10 +117,6 @@ def _done(prepared: Prepared, options: argparse.Namespace, console: Lines) -> Re
     except Busy as error:
         console.note(str(error))
         return report._replace(exit_code=Exit.TRY_AGAIN, retry=True)
-    except RollbackFailed as error:
-        for line in error.lines:
-            console.note(f"could not be taken back: {line}")
-        return report._replace(exit_code=Exit.ROLLBACK_FAILED)
     except OSError as error:
         raise UsageError(f"{error.filename or 'the disk'}: {error.strerror or error}") from error
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +25,7 @@ from klein_doctor.transaction.around import Around
 from klein_doctor.transaction.child import Child
 from klein_doctor.transaction.in_use import users
 from klein_doctor.transaction.inverse import take_back
-from klein_doctor.transaction.lock import held, lock_of
+from klein_doctor.transaction.lock import Busy, held, lock_of
 from klein_doctor.transaction.runs import SCRATCH, new_run, recover
 from klein_doctor.transaction.transaction import Transaction
 
@@ -85,24 +85,17 @@ def state_of(request: Request) -> Path:
     return state
 
 
-@contextlib.contextmanager
-def at_work(request: Request, facts: Facts, console: Console) -> Iterator[tuple[Path, list[str]]]:
-    """Hold the target's lock, after taking back what a killed run left open.
-
-    Yields the state folder and what was taken back.
+def recover_first(request: Request, console: Console) -> None:
+    """Take back what killed runs left open; before anything is judged, as it would mislead.
 
     Raises:
-        Busy: another doctor is at work there. RollbackFailed: something could not be taken back.
+        RollbackFailed: something could not be taken back. UsageError: no home for a journal.
     """
-    state = state_of(request)
-    lock = lock_of(_places(facts), state)
-    with held(lock):
-        done, problems = recover(state, lock)
-        for line in done:
-            console.note(line)
-        if problems:
-            raise RollbackFailed(problems)
-        yield state, done
+    done, problems = recover(state_of(request))
+    for line in done:
+        console.note(line)
+    if problems:
+        raise RollbackFailed(problems)
 
 
 class RollbackFailed(Exception):
@@ -122,6 +115,14 @@ def _places(facts: Facts) -> tuple[str, ...]:
     )
 
 
+def tidy(prepared: Prepared) -> None:
+    """Remove a lock that a killed run left; none is taken where there is nothing to do."""
+    path = lock_of(_places(prepared.report.facts), state_of(prepared.request))
+    if path.exists():
+        with contextlib.suppress(Busy), held(path):
+            pass
+
+
 def carry_out(
     prepared: Prepared,
     steps: Sequence[Step],
@@ -131,24 +132,14 @@ def carry_out(
 ) -> Report:
     """Do the steps, prove each, and judge the machine anew.
 
-    The lock is taken here. What a killed run left open is taken back first, and the plan made
-    anew where that changed something: of the new plan nothing is done that was not in steps.
-
     Raises:
-        Busy, RollbackFailed, UsageError, OSError.
+        Busy: another doctor is at work on this target. UsageError, OSError.
     """
-    with at_work(prepared.request, prepared.report.facts, console) as (state, recovered):
-        if recovered:
-            prepared, steps = _anew(prepared, steps)
+    state = state_of(prepared.request)
+    lock = lock_of(_places(prepared.report.facts), state)
+    with held(lock):
         run = _Run(prepared, state, console, limits or Limits(threading.Event()), around)
         return run.all(steps)
-
-
-def _anew(prepared: Prepared, steps: Sequence[Step]) -> tuple[Prepared, Sequence[Step]]:
-    allowed = {(step.fix, step.title) for step in steps}
-    found = prepare(prepared.request, Wishes(only=tuple({step.fix for step in steps})))
-    kept = [step for step in found.plan.steps if (step.fix, step.title) in allowed]
-    return found, kept
 
 
 class _Run:
@@ -237,7 +228,7 @@ class _Run:
         return "", False
 
     def _asked_for(self, step: Step) -> bool:
-        """Whether a finding that is red now names this fix: maybe not the one it was planned for."""
+        """Whether a finding that is red now names this fix, if not the one it was planned for."""
         warned = {f.check for f in self.before.findings if f.id in step.clears}
         return any(
             repair.id == step.fix

@@ -170,10 +170,14 @@ def plan_dedupe(case: Case) -> list[Step]:
 def act_dedupe(step: Step, transaction: Transaction) -> str:
     """Replace the copies by hard links to the first."""
     kept, *copies = (Path(path) for path in step.arguments["paths"])
-    for copy in copies:
-        _there(copy)
+    _there(kept)
+    volume = kept.stat().st_dev
+    here = [copy for copy in copies if copy.exists() and copy.stat().st_dev == volume]
+    if not here:
+        raise StepFailed(f"no copy of {kept} lies on its disk, so none can be a link to it")
+    for copy in here:
         transaction.merge(copy, kept)
-    return f"{len(copies)} copies of {kept} are links to it now"
+    return f"{len(here)} of {len(copies)} copies of {kept} are links to it now"
 
 
 # --- hashed anew ------------------------------------------------------------------------------

@@ -86,7 +86,7 @@ def act(step: Step, transaction: Transaction) -> str:
             if os.path.lexists(job.destination):
                 _need_right(job.destination, dict(job.asset.builds), transaction)
                 continue
-            parked = _parked(job.destination, dict(job.asset.builds))
+            parked = _parked(job.destination, dict(job.asset.builds), transaction)
             if parked is not None:
                 transaction.move(parked, job.destination)
                 taken.append(job.destination)
@@ -114,27 +114,30 @@ def _need_right(path: Path, builds: dict[int, str], transaction: Transaction) ->
     Raises:
         StepFailed: it is something else.
     """
+    if not _proven(path, builds, transaction):
+        raise StepFailed(
+            f"something else stands at {path}: rename-asset or quarantine-asset makes room for it"
+        )
+
+
+def _proven(path: Path, builds: dict[int, str], transaction: Transaction) -> bool:
+    """Whether a file is one of the published builds, by its digest."""
     from klein_doctor.identity.digest import DigestStore, hash_files
     from klein_doctor.state import state_folder
 
     wanted = builds.get(path.stat().st_size) if path.is_file() else None
-    if wanted:
-        store = DigestStore(state_folder(transaction.around.state_dir, os.environ))
-        found = hash_files([path], store, lambda _, __: None)
-        store.save()
-        if found.get(path) == wanted:
-            return
-    raise StepFailed(
-        f"something else stands at {path}: rename-asset or quarantine-asset makes room for it"
-    )
+    if not wanted:
+        return False
+    store = DigestStore(state_folder(transaction.around.state_dir, os.environ))
+    found = hash_files([path], store, lambda _, __: None)
+    store.save()
+    return found.get(path) == wanted
 
 
-def _parked(destination: Path, sizes: dict[int, str]) -> Path | None:
-    """What undo parked of this file, if it is a published build by size; the digest is next."""
-    for path in sorted(destination.parent.glob(f"{destination.name}{_PARKED}*")):
-        if path.is_file() and path.stat().st_size in sizes:
-            return path
-    return None
+def _parked(destination: Path, builds: dict[int, str], transaction: Transaction) -> Path | None:
+    """What undo parked of this file, if it is a published build."""
+    parked = sorted(destination.parent.glob(f"{destination.name}{_PARKED}*"))
+    return next((path for path in parked if _proven(path, builds, transaction)), None)
 
 
 def _options(step: Step, transaction: Transaction) -> argparse.Namespace:

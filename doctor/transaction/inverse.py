@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from klein_doctor.state import make_folder
+from klein_doctor.state import own_like_parent
 from klein_doctor.transaction.content import digest, listing
 from klein_doctor.transaction.journal import Journal, Record, StepRecord
 from klein_doctor.transaction.records import compiled_in
@@ -101,12 +102,16 @@ def _link(record: Record, _: Journal, __: StepRecord) -> list[str]:
 def _merge(record: Record, _: Journal, __: StepRecord) -> list[str]:
     copy, original, temp = (Path(record[name]) for name in ("copy", "original", "temp"))
     temp.unlink(missing_ok=True)
-    there = copy.exists() and original.exists()
-    if not there or not os.path.samefile(copy, original):
-        return []
+    if not copy.exists():
+        return [f"{copy} is gone; it was a copy of {original}"]
+    if not original.exists() or not os.path.samefile(copy, original):
+        return []  # a file of its own, as it was
+    if digest(copy) != record["digest"]:
+        return [f"{copy} was changed since, by its other name {original}; both are that file now"]
     shutil.copyfile(original, temp)
     os.chmod(temp, record["mode"])
     os.utime(temp, ns=(record["mtime"], record["mtime"]))
+    own_like_parent(temp)
     os.replace(temp, copy)
     return []
 

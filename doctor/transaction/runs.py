@@ -8,6 +8,7 @@ from pathlib import Path
 
 from klein_doctor.transaction.inverse import take_back
 from klein_doctor.transaction.journal import NAME, Journal
+from klein_doctor.transaction.lock import Busy, held
 
 _FOLDER = "runs"
 SCRATCH = "scratch"  # what a run needs for itself alone, in its folder
@@ -36,25 +37,34 @@ def _age(path: Path) -> tuple[str, int]:
     return stamp, int(number) if number.isdigit() else 0
 
 
-def recover(state: Path, lock: Path) -> tuple[list[str], list[str]]:
-    """Take back the steps of this target that were begun and not sealed: a run was killed there.
+def recover(state: Path) -> tuple[list[str], list[str]]:
+    """Take back the steps that were begun and not sealed by runs that are alive no more.
 
-    lock: of the target, which is held. Answers with what was done and what could not be, in lines.
+    Answers with what was done and what could not be, in lines.
     """
     done: list[str] = []
     problems: list[str] = []
     for journal in runs(state):
-        if journal.state() != "open" or lock_in(journal) != str(lock):
+        lock = lock_in(journal)
+        if journal.state() != "open" or not lock:
             continue
-        shutil.rmtree(journal.folder / SCRATCH, ignore_errors=True)
-        undoing = any(record["do"] == "undo" for record in journal.records)
-        for step in reversed(journal.steps()):
-            if step.state == "open" or (undoing and step.state == "sealed"):
-                failed = take_back(journal, step)
-                problems += failed
-                if not failed:
-                    done.append(f"taken back, as run {journal.run} was broken off: {step.title}")
+        try:
+            with held(Path(lock)):
+                _back(Journal(journal.folder), done, problems)
+        except Busy:
+            continue  # it is at work
     return done, problems
+
+
+def _back(journal: Journal, done: list[str], problems: list[str]) -> None:
+    shutil.rmtree(journal.folder / SCRATCH, ignore_errors=True)
+    undoing = any(record["do"] == "undo" for record in journal.records)
+    for step in reversed(journal.steps()):
+        if step.state == "open" or (undoing and step.state == "sealed"):
+            failed = take_back(journal, step)
+            problems += failed
+            if not failed:
+                done.append(f"taken back, as run {journal.run} was broken off: {step.title}")
 
 
 def lock_in(journal: Journal) -> str:

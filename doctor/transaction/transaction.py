@@ -132,14 +132,15 @@ class Transaction:
 
     def merge(self, copy: Path, original: Path) -> None:
         """Make a copy another name of its original; taking it back makes it a copy again."""
-        status = os.stat(copy)
-        if os.path.samefile(copy, original):
+        status, other = os.stat(copy), os.stat(original)
+        if os.path.samestat(status, other):
             return
-        if digest(copy) != digest(original):
+        found = digest(copy)
+        if found != digest(original) or _changed(copy, status) or _changed(original, other):
             raise StepFailed(f"{copy} and {original} are not the same any more")
         temp = temporary(copy)
         self.announce(
-            "merge", copy=str(copy), original=str(original), temp=str(temp),
+            "merge", copy=str(copy), original=str(original), temp=str(temp), digest=found,
             mtime=status.st_mtime_ns, mode=stat.S_IMODE(status.st_mode),
         )  # fmt: skip
         try:
@@ -147,6 +148,7 @@ class Transaction:
         except OSError as error:
             raise StepFailed(f"{copy} cannot be a link to {original}: {error.strerror}") from error
         os.replace(temp, copy)
+        sync_folder(copy.parent)
 
     def tree(self, path: Path) -> None:
         """Claim a folder that is not there yet and that the step is about to fill.
@@ -217,6 +219,11 @@ class Transaction:
         if os.path.lexists(path):
             raise StepFailed(f"{path} is there already")
         self.announce("fetched", path=str(path))
+
+
+def _changed(path: Path, status: os.stat_result) -> bool:
+    now = os.stat(path)
+    return (now.st_size, now.st_mtime_ns) != (status.st_size, status.st_mtime_ns)
 
 
 def _keep(path: Path, backup: Path) -> None:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import time
 from collections.abc import Callable
 
+import pytest
 import scene as s
 from scene import Scene
 
+KILLS = 10
 Make = Callable[..., Scene]
 ALL = "install-torch,release-attention,release-flags,rename-asset,fetch-assets,loopback-only"
 
@@ -48,3 +57,120 @@ def test_all_of_it_is_mended_by_one_command_and_taken_back(make_scene: Make) -> 
     parked = {name for name in after if name.endswith(".parked")}
     assert {name: after[name] for name in after if name not in parked} == before
     assert parked == {"home/ComfyUI/models/vae/flux2-vae.safetensors.parked"}
+
+
+def test_a_healthy_machine_stays_as_it_is(make_scene: Make) -> None:
+    scene = make_scene(healthy=True)
+    before = scene.tree()
+    ran = scene.doctor("--fix", "--format", "json")
+    assert (ran.code, ran.document["plan"], ran.document["steps"]) == (0, [], [])
+    assert ran.document["changed"] is False
+    assert "nothing to do" in ran.err
+    assert scene.tree() == before
+    assert not list((scene.top / s.STATE).glob("runs/*"))
+
+
+def test_warnings_are_mended_on_request_alone(make_scene: Make) -> None:
+    scene = make_scene(vae=False)
+    plan = scene.doctor("--fix", "--dry-run", "--format", "json").document["plan"]
+    assert "loopback-only" not in {step["fix"] for step in plan}
+    assert {step["fix"] for step in plan} == {"install-torch", "release-attention", "release-flags"}
+    for option, left in (
+        ("--safe", set()),
+        ("--deny=packages", {"release-attention", "release-flags"}),
+        ("--except=release-flags", {"install-torch", "release-attention"}),
+    ):
+        ran = scene.doctor("--fix", "--dry-run", "--format", "json", option)
+        assert {step["fix"] for step in ran.document["plan"]} == left
+
+
+def test_nothing_is_written_but_what_the_plan_lists(make_scene: Make) -> None:
+    scene = make_scene(vae=False)
+    before = scene.tree()
+    ran = scene.doctor("--fix", "--format", "json")
+    assert ran.code == 0, ran.err
+    after = scene.tree()
+    changed = {name for name in {*before, *after} if before.get(name) != after.get(name)}
+    listed = [path for step in ran.document["plan"] for path in step["paths"]]
+    listed.append(str(scene.venv / "bin"))  # the scripts that come with packages
+    strange = [n for n in changed if not any(str(scene.top / n).startswith(p) for p in listed)]
+    assert strange == []
+    assert not list(scene.top.rglob(".klein-doctor*"))
+
+
+def test_a_package_that_cannot_be_had_leaves_the_old_one(make_scene: Make) -> None:
+    scene = make_scene(vae=False)
+    before = scene.tree()
+    scene.index.cut["torch-2.11.0"] = 1000
+    ran = scene.doctor("--fix", "--only", "install-torch", "--format", "json")
+    (step,) = ran.document["steps"]
+    assert step["state"] == "rolled back"
+    assert ran.code in (4, 7)
+    assert "\n" not in step["says"]
+    assert "pip" in step["says"]
+    assert scene.tree() == before
+    assert ran.document["changed"] is False
+
+
+def test_of_two_at_once_one_leaves(make_scene: Make) -> None:
+    scene = make_scene(vae=False)
+    scene.index.slow["torch-2.11.0"] = 1.0
+    first = subprocess.Popen(
+        scene.command("--fix", "--only", "install-torch", "--format", "json"),
+        env=scene.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert first.stderr is not None
+    while b"fetching" not in first.stderr.readline():
+        assert first.poll() is None
+    second = scene.doctor("--fix", "--only", "release-attention", "--format", "json")
+    assert second.code == 7
+    assert "another klein-doctor" in second.err
+    assert str(first.pid) in second.err
+    assert second.document["retry"] is True
+    out, err = first.communicate(timeout=s.LIMIT_S)
+    assert first.returncode in (0, 1), err
+    assert json.loads(out)["changed"] is True
+    assert not list(scene.comfyui.glob(".klein-doctor*"))
+
+
+def test_packages_in_use_are_not_moved(make_scene: Make) -> None:
+    scene = make_scene(vae=False)
+    before = scene.tree()
+    python = str(scene.venv / "bin" / "python")
+    user = subprocess.Popen([python, "-c", "import time; print('up', flush=True); time.sleep(60)"],
+                            env=scene.env, stdout=subprocess.PIPE)  # fmt: skip
+    try:
+        assert user.stdout is not None
+        user.stdout.readline()
+        ran = scene.doctor("--fix", "--only", "install-torch", "--format", "json")
+    finally:
+        user.kill()
+        user.communicate()
+    assert ran.code == 7
+    assert str(user.pid) in ran.document["steps"][0]["says"]
+    assert scene.tree() == before
+
+
+@pytest.mark.parametrize("seed", range(KILLS))
+def test_killed_at_any_instant_the_next_run_mends_it(make_scene: Make, seed: int) -> None:
+    """After a kill, a second run ends where one would have; or undo where it began."""
+    scene = make_scene(vae=False)
+    before, frozen = scene.tree(), scene.freeze()
+    left = random.Random(seed).uniform(0.3, 5.0)
+    process = subprocess.Popen(
+        scene.command("--fix"), env=scene.env, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    time.sleep(left)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    ran = scene.doctor("--fix", "--format", "json")
+    assert ran.code == 0, ran.err
+    assert "fail" not in ran.verdicts().values()
+    assert not list(scene.comfyui.rglob(".klein-doctor*"))
+    while (back := scene.doctor("undo", "--format", "json")).code == 0:
+        pass
+    assert "no run of fixes" in back.err
+    assert scene.freeze() == frozen
+    assert scene.tree() == before

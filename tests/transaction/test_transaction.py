@@ -16,6 +16,7 @@ from acting import begun, tree, undone
 from klein_doctor.steps import Step, StepFailed
 from klein_doctor.transaction.inverse import INVERSES
 from klein_doctor.transaction.journal import NAME, Journal
+from klein_doctor.transaction.lock import held
 from klein_doctor.transaction.runs import backups, drop_backups, recover, runs
 from klein_doctor.transaction.transaction import Transaction
 
@@ -273,7 +274,7 @@ def test_a_later_version_s_acts_are_not_guessed(tmp_path: Path) -> None:
     assert Journal(tx.journal.folder).state() == "open"
 
 
-def test_only_this_target_s_broken_runs_are_taken_back(tmp_path: Path) -> None:
+def test_runs_that_are_still_alive_are_left_alone(tmp_path: Path) -> None:
     state = tmp_path / "state"
     places = {}
     for number, lock in ((1, "here"), (2, "there")):
@@ -283,13 +284,17 @@ def test_only_this_target_s_broken_runs_are_taken_back(tmp_path: Path) -> None:
         journal.add("run", lock=str(tmp_path / lock))
         journal.add("begin", step=0, fix="a", title="edits")
         edit(Transaction(journal, 0, tmp_path, None), place)  # type: ignore[arg-type]
-    done, problems = recover(state, tmp_path / "here")
+    with held(tmp_path / "there"):  # its run goes on
+        done, problems = recover(state)
     assert problems == []
     assert len(done) == 1
     assert "edits" in done[0]
     assert tree(places["here"][0]) == places["here"][1]
     assert tree(places["there"][0]) != places["there"][1]
     assert [journal.state() for journal in runs(state)] == ["open", "undone"]
+    done, problems = recover(state)
+    assert (len(done), problems) == (1, [])
+    assert tree(places["there"][0]) == places["there"][1]
 
 
 def test_forgetting_drops_the_originals_alone(tmp_path: Path) -> None:
