@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from klein_doctor.card import card
@@ -15,6 +16,7 @@ from klein_doctor.environment import (
     tool,
 )
 from klein_doctor.fixing import Fix
+from klein_doctor.guard import conf_name, repin
 from klein_doctor.model import Facts, Known, Private, Repair, known
 from klein_doctor.outcomes import wheel_choice
 from klein_doctor.steps import Case, Step, StepFailed
@@ -69,6 +71,7 @@ def _step(
     arguments: dict[str, Any] = {
         "python": python.path.real, "install": list(choice.packages), "index": choice.index_url,
         "tool": tool(python), "isolated": isolated(python), "again": _same(choice, facts),
+        "prefix": python.prefix.real, "conf": conf_name(facts),
     }  # fmt: skip
     title = f"install {' and '.join(choice.packages)} together in {python.prefix.local}"
     places: tuple[Private, ...] = python.site_packages or (python.prefix,)
@@ -86,6 +89,8 @@ def _same(choice: Choice, facts: Facts) -> bool:
 def act(step: Step, transaction: Transaction) -> str:
     """Resolve and fetch, then move the old ones out and the new ones in."""
     told = step.arguments
+    if told["prefix"]:
+        repin(Path(told["prefix"]), told["install"], told["conf"], transaction)
     change = Change(
         python=told["python"], install=tuple(told["install"]), index_url=told["index"],
         tool=told["tool"], isolated=told["isolated"], again=told["again"],

@@ -1,0 +1,179 @@
+"""The guard of an environment: constraints that pip obeys, and the list ComfyUI-Manager skips.
+
+pip reads ``<prefix>/pip.conf`` (``pip.ini`` on Windows) on every run in that environment.
+"""
+
+from __future__ import annotations
+
+import configparser
+import re
+from collections.abc import Iterable, Sequence
+from importlib.metadata import distributions
+from pathlib import Path, PurePath
+
+from klein_doctor.editing.text import decoded, lines
+from klein_doctor.environment import TRIO
+from klein_doctor.model import Facts, known
+from klein_doctor.steps import StepFailed
+from klein_doctor.transaction.transaction import Transaction
+
+CONSTRAINTS = "klein-doctor-constraints.txt"
+BLACKLIST = "pip_blacklist.list"
+_MARK = "# Written by klein-doctor"
+_SECTION = re.compile(r"^\[([^\]]+)\]")
+_OPTION = re.compile(r"constraint[ \t]*[=:]", re.IGNORECASE)
+_MOST = 1 << 20  # bytes; a configuration is never that long
+
+
+def conf_name(facts: Facts) -> str:
+    """What pip calls the configuration of an environment."""
+    system = known(facts.system)
+    return "pip.ini" if system is not None and system.os == "windows" else "pip.conf"
+
+
+def content(pins: Iterable[str], conf: str) -> bytes:
+    """The constraints file: who wrote it, why, how to be rid of it, and the pins."""
+    head = (
+        f"{_MARK}, so that no package or custom node replaces PyTorch by another build.",
+        "# pip keeps to it silently: a package that needs another PyTorch is refused.",
+        "# To remove it: klein-doctor undo, or delete this file and the line naming it in",
+        f"# {conf}, in this folder.",
+    )
+    return "".join(f"{line}\n" for line in (*head, *pins)).encode()
+
+
+def named(path: PurePath) -> str:
+    """The file as pip.conf can name it: pip splits at spaces and reads by the system's encoding."""
+    text = str(path)
+    return text if text.isascii() and not re.search(r"\s", text) else path.as_uri()
+
+
+def with_constraint(text: str, place: str) -> str:
+    """pip's configuration with one more constraint; the same text where it names it already.
+
+    Raises:
+        ValueError: it is no configuration that pip could read.
+    """
+    if place in _in_force(text):
+        return text
+    parts, end = lines(text), "\r\n" if "\r\n" in text else "\n"
+    if parts and not parts[-1].endswith("\n"):
+        parts[-1] += end
+    heads, options = _places(parts)
+    section = "install" if "install" in options or "global" not in options else "global"
+    if section in options:
+        at = options[section] + 1
+        while at < len(parts) and parts[at][:1] in (" ", "\t") and parts[at].strip():
+            at += 1
+        parts.insert(at, f"    {place}{end}")
+    elif section in heads:
+        parts.insert(heads[section] + 1, f"constraint = {place}{end}")
+    else:
+        parts += [f"[install]{end}", f"constraint = {place}{end}"]
+    changed = "".join(parts)
+    if place not in _in_force(changed):
+        raise ValueError("the constraint could not be put in")
+    return changed
+
+
+def _places(parts: Sequence[str]) -> tuple[dict[str, int], dict[str, int]]:
+    """The line of each section's head, and of the option in it."""
+    heads: dict[str, int] = {}
+    options: dict[str, int] = {}
+    section = ""
+    for number, line in enumerate(parts):
+        head = _SECTION.match(line)
+        if head is not None:
+            section = head.group(1)
+            heads.setdefault(section, number)
+        elif _OPTION.match(line):
+            options.setdefault(section, number)
+    return heads, options
+
+
+def _in_force(text: str) -> list[str]:
+    """What pip install takes for its constraints from this configuration."""
+    parser = configparser.RawConfigParser()
+    try:
+        parser.read_string(text)
+    except configparser.Error as error:
+        raise ValueError(str(error).partition("\n")[0]) from error
+    for section in ("install", "global"):
+        if parser.has_option(section, "constraint"):
+            return (parser.get(section, "constraint") or "").split()
+    return []
+
+
+def recorded(site_packages: Iterable[str]) -> tuple[str, ...]:
+    """torch and its partners as pip records them there now: ``torch==2.14.1+cu130``."""
+    found: dict[str, str] = {}
+    for each in distributions(path=list(site_packages)):
+        name = str(each.metadata["Name"] or "").lower()
+        if name in TRIO:
+            found.setdefault(name, each.version)
+    return tuple(f"{name}=={found[name]}" for name in TRIO if name in found)
+
+
+def repin(prefix: Path, pins: Sequence[str], conf: str, transaction: Transaction) -> bool:
+    """Let a guard that is there name other versions; whether anything was written.
+
+    Before torch is replaced: else pip would refuse the new one, and fetch the old one back later.
+    """
+    path = prefix / CONSTRAINTS
+    if not path.is_file() or not path.read_bytes().startswith(_MARK.encode()):
+        return False
+    data = content(pins, conf)
+    if path.read_bytes() == data:
+        return False
+    transaction.edit(path, data)
+    return True
+
+
+def pin(prefix: Path, pins: Sequence[str], conf: str, transaction: Transaction) -> bool:
+    """Write the constraints and name them in the environment's configuration.
+
+    Raises:
+        StepFailed: the configuration cannot be read, or a file of that name is not ours.
+    """
+    path, told = prefix / CONSTRAINTS, prefix / conf
+    if path.exists() and not _read(path).startswith(_MARK.encode()):
+        raise StepFailed(f"{path} was not written by klein-doctor; move it away first")
+    before = _read(told) if told.exists() else None
+    text = decoded(before or b"")
+    try:
+        after = text.bytes(with_constraint(text.text, named(path)))
+    except (ValueError, configparser.Error) as error:
+        raise StepFailed(f"{told} is no configuration pip can read: {error}") from error
+    changed = repin(prefix, pins, conf, transaction)
+    if not path.exists():
+        transaction.create(path, content(pins, conf))
+        changed = True
+    if before is None:
+        transaction.create(told, after)
+    elif after != before:
+        transaction.edit(told, after)
+    return changed or after != before
+
+
+def list_for_manager(folder: Path, transaction: Transaction) -> bool:
+    """Put torch and its partners into the list of what ComfyUI-Manager never installs."""
+    path = folder / BLACKLIST
+    if not path.exists():
+        transaction.create(path, "".join(f"{name}\n" for name in TRIO).encode())
+        return True
+    text = decoded(_read(path))
+    there = {line.strip() for line in lines(text.text)}
+    absent = [name for name in TRIO if name not in there]
+    if not absent:
+        return False
+    end = "\r\n" if "\r\n" in text.text else "\n"
+    start = "" if not text.text or text.text.endswith("\n") else end
+    more = start + "".join(name + end for name in absent)
+    transaction.edit(path, text.bytes(text.text + more))
+    return True
+
+
+def _read(path: Path) -> bytes:
+    if not path.is_file() or path.stat().st_size > _MOST:
+        raise StepFailed(f"{path} is not the small file that belongs there")
+    return path.read_bytes()

@@ -1,0 +1,202 @@
+"""The guard: what real pip makes of it, what is written where, and taking it back."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from acting import acted, begun, tree, undone
+from construct import machine
+from package_index import PackageIndex, put_trio, wheel
+from targets import make_venv, put_record, site_packages
+
+from klein_doctor import recipe as recipes
+from klein_doctor.fixes.guard_torch import FIXES, ID, plan
+from klein_doctor.guard import CONSTRAINTS, repin, with_constraint
+from klein_doctor.model import Facts, Finding, Harm, Known, Private, Repair, Verdict, known
+from klein_doctor.steps import Case, Step, StepFailed
+from klein_doctor.transaction.packages import Change, change_packages
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="paths as on Linux")
+FIX = FIXES[0]
+REPAIR = Repair(ID, "config", "ask", "keep it")
+FINDING = Finding(
+    "torch-unguarded:1", "torch-unguarded", "torch", Verdict.WARN, "t", "d", None, None, {}, None,
+    (REPAIR,), Harm.NOTE,
+)  # fmt: skip
+TRIO = ("torch==2.14.1+cu130", "torchvision==0.29.1+cu130", "torchaudio==2.11.0+cu130")
+
+
+def planned(facts: Facts) -> list[Step]:
+    return plan(Case(((FINDING, REPAIR),), facts, recipes.load()))
+
+
+def env(**more: str) -> dict[str, str]:
+    """Without what this machine's pip is told, but with the environment's own configuration."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PIP_", "UV_", "PYTHON"))}
+    kept["XDG_CONFIG_DIRS"] = kept["XDG_CONFIG_HOME"] = kept["HOME"] = "/nonexistent"
+    return {**kept, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_RETRIES": "0", **more}
+
+
+def step(top: Path, *manager: Path) -> Step:
+    return Step(
+        ID, "keep torch", "config", "ask",
+        {"python": str(top / "bin/python"), "isolated": False, "prefix": str(top),
+         "conf": "pip.conf", "site_packages": [str(site_packages(top))],
+         "manager": [str(each) for each in manager]},
+    )  # fmt: skip
+
+
+@pytest.fixture(params=["plain", "mit Leer zeichen é"])
+def top(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A real environment with pip and records of the three."""
+    folder = tmp_path / request.param
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    for pin in TRIO:
+        put_record(site_packages(folder), *pin.split("=="))
+    return folder
+
+
+@pytest.fixture
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One without pip, whose pip is never asked."""
+    make_venv(tmp_path / "env")
+    for pin in TRIO:
+        put_record(site_packages(tmp_path / "env"), *pin.split("=="))
+    monkeypatch.setattr("klein_doctor.fixes.guard_torch._refuse_another", lambda *_: None)
+    return tmp_path / "env"
+
+
+def test_the_plan_names_what_is_written_and_kept() -> None:
+    (found,) = planned(machine())
+    facts = machine()
+    assert (found.grade, found.kind, found.bytes) == ("ask", "config", 0)
+    for pin in TRIO[:1]:
+        assert pin.split("+")[0].split("==")[0] in found.title
+    assert [p.real.rpartition("/")[2] for p in found.paths] == [CONSTRAINTS, "pip.conf"]
+    assert found.clears == ("torch-unguarded:1",)
+    comfyui = known(facts.comfyui)
+    nodes = known(comfyui.custom_nodes)._replace(
+        names=(Private.plain("ComfyUI-Manager"),)
+    )  # fmt: skip
+    facts = facts._replace(comfyui=Known(comfyui._replace(custom_nodes=Known(nodes))))
+    (found,) = planned(facts)
+    assert "ComfyUI-Manager" in found.title
+    assert [p.real.rpartition("/user/")[2] for p in found.paths[2:4]] == [
+        "__manager/pip_blacklist.list", "default/ComfyUI-Manager/pip_blacklist.list",
+    ]  # fmt: skip
+
+
+def test_by_hand_where_the_system_or_uv_has_it() -> None:
+    facts = machine()
+    around = known(facts.surroundings)._replace(managed=Private.plain("/usr/EXTERNALLY-MANAGED"))
+    assert planned(facts._replace(surroundings=Known(around)))[0].grade == "manual"
+    python = known(facts.interpreter)._replace(kind="uv", has_pip=False)
+    (found,) = planned(facts._replace(interpreter=Known(python)))
+    assert (found.grade, "UV_CONSTRAINT" in found.title) == ("manual", True)
+
+
+def test_pip_obeys_it_and_it_can_be_taken_back(top: Path, tmp_path: Path) -> None:
+    before = tree(top)
+    said, journal = acted(FIX, step(top), tmp_path / "run", env())
+    assert "torch==2.14.1+cu130" in said
+    with PackageIndex() as index:
+        put_trio(index, "simple", torch="2.15.0", cuda="13.2")
+        index.add(wheel("node", "1.0", requires=["torch>=2.15"]))
+        argv = [top / "bin/python", "-m", "pip", "install", "--index-url", index.url(), "node"]
+        ran = subprocess.run(argv, check=False, env=env(), capture_output=True, text=True)
+        assert ran.returncode == 1
+        assert "2.14.1+cu130" in ran.stderr
+        assert not [path for path in index.downloads() if "2.15.0" in path]
+    assert undone(journal) == []
+    assert {k: v for k, v in tree(top).items() if "__pycache__" not in k} == {
+        k: v for k, v in before.items() if "__pycache__" not in k
+    }
+
+
+def test_a_new_torch_can_still_be_installed_by_the_doctor(top: Path, tmp_path: Path) -> None:
+    acted(FIX, step(top), tmp_path / "run", env())
+    new = ("torch==2.15.0+cu132", "torchvision==0.29.2+cu132", "torchaudio==2.11.0+cu132")
+    with PackageIndex() as index:
+        put_trio(index, "cu132", torch="2.15.0", torchvision="0.29.2", cuda="13.2")
+        transaction = begun(step(top), tmp_path / "run", env())
+        assert repin(top, new, "pip.conf", transaction)
+        change = Change(str(top / "bin/python"), new, index_url=index.url("cu132"))
+        changed = change_packages(change, transaction)
+    assert ("torch", "2.15.0+cu132") in changed.installed
+    assert "torch==2.15.0+cu132" in (top / CONSTRAINTS).read_text("utf-8")
+
+
+def test_a_second_run_changes_nothing(bare: Path, tmp_path: Path) -> None:
+    lists = tmp_path / "ComfyUI" / "user" / "__manager"
+    lists.mkdir(parents=True)
+    (lists / "pip_blacklist.list").write_bytes(b"xformers\r\ntorch")
+    first = (bare / "pip.conf", b"[global]\r\n# mine\r\nindex-url = http://127.0.0.1/x\r\n")
+    first[0].write_bytes(first[1])
+    acted(FIX, step(bare, tmp_path / "no", lists), tmp_path / "run")
+    listed = (lists / "pip_blacklist.list").read_bytes()
+    assert listed == b"xformers\r\ntorch\r\ntorchvision\r\ntorchaudio\r\n"
+    assert first[0].read_bytes() == first[1] + (
+        f"[install]\r\nconstraint = {bare / CONSTRAINTS}\r\n".encode()
+    )
+    there = tree(bare)
+    said, journal = acted(FIX, step(bare, lists), tmp_path / "again")
+    assert "already" in said
+    assert tree(bare) == there
+    assert [r["do"] for s in journal.steps() for r in s.records] == []
+    undone_all = undone(type(journal)(tmp_path / "run" / "state" / "runs" / "run-1"))
+    assert undone_all == []
+    assert first[0].read_bytes() == first[1]
+    assert (lists / "pip_blacklist.list").read_bytes() == b"xformers\r\ntorch"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", "[install]\nconstraint = /c\n"),
+        ("[install]\nuser = no", "[install]\nconstraint = /c\nuser = no\n"),
+        ("[install]\nconstraint = /a", "[install]\nconstraint = /a\n    /c\n"),
+        (
+            "[install]\nconstraint =\n  /a\n  /b\nuser = no\n",
+            "[install]\nconstraint =\n  /a\n  /b\n    /c\nuser = no\n",
+        ),
+        ("[global]\nconstraint: /a\n", "[global]\nconstraint: /a\n    /c\n"),
+        ("[install]\nconstraint = /a /c\n", "[install]\nconstraint = /a /c\n"),
+    ],
+)
+def test_the_rest_of_the_configuration_stays(before: str, after: str) -> None:
+    assert with_constraint(before, "/c") == after
+    assert with_constraint(after, "/c") == after
+
+
+@pytest.mark.parametrize("hostile", [b"constraint = x\n", b"[a]\n[a]\n", b"\xff\xfe[\x00", b"\0"])
+def test_what_pip_cannot_read_is_left_alone(bare: Path, tmp_path: Path, hostile: bytes) -> None:
+    (bare / "pip.conf").write_bytes(hostile)
+    with pytest.raises(StepFailed, match=r"pip\.conf is no configuration"):
+        acted(FIX, step(bare), tmp_path / "run", sealed=False)
+    assert (bare / "pip.conf").read_bytes() == hostile
+    assert not (bare / CONSTRAINTS).exists()
+
+
+def test_a_file_of_the_same_name_is_not_overwritten(bare: Path, tmp_path: Path) -> None:
+    (bare / CONSTRAINTS).write_text("numpy<2\n")
+    with pytest.raises(StepFailed, match="not written by klein-doctor"):
+        acted(FIX, step(bare), tmp_path / "run")
+    assert (bare / CONSTRAINTS).read_text() == "numpy<2\n"
+
+
+def test_constraints_of_the_users_own_are_not_silenced(top: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.conf"
+    own.write_text("[install]\nconstraint = /mine.txt\n")
+    with pytest.raises(StepFailed, match=r"mine\.txt"):
+        acted(FIX, step(top), tmp_path / "run", env(PIP_CONFIG_FILE=str(own)))
+
+
+def test_without_torch_there_is_nothing_to_keep(bare: Path, tmp_path: Path) -> None:
+    for folder in site_packages(bare).glob("torch-*"):
+        folder.rename(tmp_path / folder.name)
+    with pytest.raises(StepFailed, match="not installed"):
+        acted(FIX, step(bare), tmp_path / "run")
