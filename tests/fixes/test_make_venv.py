@@ -1,0 +1,115 @@
+"""An environment of its own: planned from facts, made with real venv and pip, taken back."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from acting import acted, begun, tree, undone
+from construct import machine
+from package_index import PackageIndex, put_trio, wheel
+
+from klein_doctor import recipe as recipes
+from klein_doctor.fixes.make_venv import FIXES, ID, plan
+from klein_doctor.model import Facts, Finding, Harm, Known, Repair, Verdict
+from klein_doctor.steps import Case, Step, StepFailed
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="paths as on Linux")
+FIX = FIXES[0]
+REPAIR = Repair(ID, "packages", "ask", "make one", (("python3", "-m", "venv", "klein-env"),))
+FINDING = Finding(
+    "python-externally-managed:1", "python-externally-managed", "python", Verdict.WARN, "t", "d",
+    None, None, {}, None, (REPAIR,), Harm.NOTE,
+)  # fmt: skip
+PINS = ["torch==2.14.1+cu130", "torchvision==0.29.1+cu130"]
+
+
+def planned(facts: Facts) -> Step:
+    (step,) = plan(Case(((FINDING, REPAIR),), facts, recipes.load()))
+    return step
+
+
+def env(index: PackageIndex) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PIP_", "UV_", "PYTHON"))}
+    kept |= dict.fromkeys(("XDG_CONFIG_DIRS", "XDG_CONFIG_HOME", "HOME"), "/nonexistent")
+    return {**kept, "PIP_INDEX_URL": index.url(), "PIP_RETRIES": "0"}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "Comfy UI"
+    folder.mkdir()
+    (folder / "requirements.txt").write_text("torch\ntorchvision\nneeded\n")
+    return folder
+
+
+def step(root: Path, index: PackageIndex) -> Step:
+    return Step(
+        ID, "make", "packages", "ask",
+        {"python": sys.executable, "folder": str(root / ".venv"),
+         "new": str(root / ".venv/bin/python"), "install": PINS, "index": index.url("cu130"),
+         "requirements": str(root / "requirements.txt")},
+    )  # fmt: skip
+
+
+def serve(index: PackageIndex) -> None:
+    put_trio(index, "cu130")
+    put_trio(index, "simple", torch="2.15.0", torchvision="0.30.0", cuda="13.2")
+    index.add(wheel("needed", "1.0"))
+
+
+def test_the_plan_says_where_it_will_be_and_how_to_start_with_it() -> None:
+    step = planned(machine())
+    assert step.grade == "ask"
+    assert [path.real for path in step.paths] == ["~/ComfyUI/.venv"]
+    assert "start ComfyUI with ~/ComfyUI/.venv/bin/python" in step.title
+    assert step.bytes is None
+    assert step.clears == ("python-externally-managed:1",)
+    assert step.commands[1][4:6] == tuple(PINS)
+    windows = planned(machine(windows=True)._replace(system=machine().system))
+    assert windows.grade == "ask"
+
+
+def test_by_hand_without_comfyui() -> None:
+    step = planned(machine()._replace(comfyui=Known(None)))
+    assert (step.grade, step.commands) == ("manual", REPAIR.commands)
+
+
+def test_it_is_made_kept_to_its_torch_and_taken_back(root: Path, tmp_path: Path) -> None:
+    before = tree(root)
+    with PackageIndex() as index:
+        serve(index)
+        said, journal = acted(FIX, step(root, index), tmp_path / "run", env(index))
+        argv = [root / ".venv/bin/python", "-m", "pip", "freeze"]
+        ran = subprocess.run(argv, env=env(index), capture_output=True, text=True, check=True)
+        assert set(PINS) | {"needed==1.0"} <= set(ran.stdout.split())
+        assert PINS[0] in said
+        with pytest.raises(StepFailed, match="is there already"):
+            FIX.act(step(root, index), begun(step(root, index), tmp_path / "again"))
+    assert undone(journal) == []
+    assert tree(root) == before
+
+
+def test_what_the_index_lacks_fails_and_leaves_nothing(root: Path, tmp_path: Path) -> None:
+    before = tree(root)
+    with PackageIndex() as index:
+        put_trio(index, "cu130")
+        transaction = begun(step(root, index), tmp_path / "run", env(index))
+        with pytest.raises(StepFailed, match="pip says"):
+            FIX.act(step(root, index), transaction)
+    assert undone(transaction.journal) == []
+    assert tree(root) == before
+
+
+def test_a_python_without_venv_is_told_of(root: Path, tmp_path: Path) -> None:
+    with PackageIndex() as index:
+        broken = step(root, index)
+        broken.arguments["python"] = "/bin/false"
+        transaction = begun(broken, tmp_path / "run", env(index))
+        with pytest.raises(StepFailed, match="python3-venv"):
+            FIX.act(broken, transaction)
+    assert undone(transaction.journal) == []
+    assert not (root / ".venv").exists()
