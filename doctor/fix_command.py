@@ -18,7 +18,15 @@ from klein_doctor.exits import Exit, UsageError
 from klein_doctor.model import Report
 from klein_doctor.output import Output
 from klein_doctor.plan import Wishes
-from klein_doctor.repair import Limits, Prepared, RollbackFailed, carry_out, prepare, recover_first, tidy
+from klein_doctor.repair import (
+    Limits,
+    Prepared,
+    RollbackFailed,
+    carry_out,
+    prepare,
+    recover_first,
+    tidy,
+)
 from klein_doctor.rows import parse
 from klein_doctor.transaction.around import Around
 from klein_doctor.transaction.lock import Busy

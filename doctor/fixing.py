@@ -25,7 +25,8 @@ class Fix(NamedTuple):
 
     id: as the findings' references name it. plan: pure. act: does one of the steps it planned and
     answers in one line what was done; raises StepFailed, and everything is taken back.
-    after: fixes that come first where both are in a plan.
+    after: fixes that come first where both are in a plan. alone: it makes sense where no finding
+    asks for it; ``--only`` brings it in.
     """
 
     id: str
@@ -33,6 +34,7 @@ class Fix(NamedTuple):
     plan: Planner
     act: Actor
     after: tuple[str, ...] = ()
+    alone: bool = False
 
 
 class FixingError(ValueError):

@@ -92,8 +92,8 @@ def _planned(
     steps = [
         step
         for name, fix in fixes.items()
-        if name in groups
-        for step in fix.plan(Case(tuple(groups[name]), facts, recipe, chosen))
+        if name in groups or (fix.alone and name in wishes.only)
+        for step in fix.plan(Case(tuple(groups.get(name, ())), facts, recipe, chosen))
     ]
     blocked = {f.check: f for f in findings if f.verdict is Verdict.FAIL}
     kept, left = [], []

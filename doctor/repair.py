@@ -19,6 +19,7 @@ from klein_doctor.exits import Exit, UsageError
 from klein_doctor.fixing import fixes
 from klein_doctor.model import Facts, Finding, Private, Report, Verdict, known
 from klein_doctor.plan import Wishes, make, optional
+from klein_doctor.privacy import Redactor
 from klein_doctor.state import make_folder, state_folder
 from klein_doctor.steps import Plan, Result, Step, StepFailed
 from klein_doctor.transaction.around import Around
@@ -162,6 +163,7 @@ class _Run:
         self.journal = new_run(state)
         self.lock = lock_of(_places(prepared.report.facts), state)
         self.results: list[Result] = []
+        self.redactor = Redactor.of_this_machine(os.environ)
 
     def all(self, steps: Sequence[Step]) -> Report:
         todo = [step for step in steps if step.grade != "manual"]
@@ -173,6 +175,7 @@ class _Run:
             for number, step in enumerate(todo, 1):
                 self.console.began(step, number, len(todo))
                 result = self._step(step, scratch)
+                result = result._replace(says=self.redactor.text(result.says).local)
                 self.results.append(result)
                 self.console.ended(result)
         finally:
@@ -267,11 +270,14 @@ class _Run:
             return Result(step, "rollback failed", text, took)
         return Result(step, "rolled back", said, took, again)
 
+    def _changed(self) -> bool:
+        """Whether a step that stays did anything: some find that all is as it should be."""
+        return any(step.state == "sealed" and step.records for step in self.journal.steps())
+
     def _report(self, planned: tuple[Step, ...]) -> Report:
         after = self.seen
         if any(result.state == "done" for result in self.results):
             after = diagnose(self.request)
-        states = {result.state for result in self.results}
         again = any(result.again for result in self.results)
         reboot = any(
             repair.id == "reboot"
@@ -284,8 +290,8 @@ class _Run:
             before=self.before.findings,
             steps_planned=planned,
             steps=tuple(self.results),
-            run=self.journal.run if "done" in states else "",
-            changed="done" in states,
+            run=self.journal.run if self._changed() else "",
+            changed=self._changed(),
             reboot_needed=reboot,
             retry=again,
             exit_code=_exit(self.results, after, reboot=reboot, stopped=stopped),

@@ -41,7 +41,8 @@ def plan(case: Case) -> list[Step]:
         return [Step(ID, title, "config", "manual", {}, clears=clears)]
     conf, folders = conf_name(facts), _manager_folders(facts)
     paths = [python.prefix.below(CONSTRAINTS), python.prefix.below(conf)]
-    title = f"keep {' and '.join(pins)} in {python.prefix.local}: pip obeys it silently"
+    names = ", ".join(each.partition("==")[0] for each in pins)
+    title = f"keep {names} in {python.prefix.local} as they are: pip obeys it silently"
     if folders:
         title += ", and so does ComfyUI-Manager"
         paths += [folder.below(BLACKLIST) for folder in folders]
@@ -117,5 +118,6 @@ FIXES = (
             "install-torch", "install-requirements", "install-diffusers-stack",
             "resolve-packages", "update-hub-client", "remove-pynvml", "remove-extension",
         ),
+        alone=True,
     ),
 )  # fmt: skip

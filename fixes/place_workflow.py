@@ -26,7 +26,7 @@ def plan(case: Case) -> list[Step]:
     """
     comfyui = known(case.facts.comfyui)
     models = told(case.facts, case.recipe)
-    if not case.asked or comfyui is None or models is None:
+    if comfyui is None or models is None:
         return []
     files = [_best(models, role.id) for role in ROLES]
     names = [file.name.real for file in files if file is not None]
@@ -80,6 +80,6 @@ def act(step: Step, transaction: Transaction) -> str:
 FIXES = (
     Fix(
         ID, "Write a workflow that fits the files", plan, act,
-        after=("fetch-assets", "place-assets", "rename-asset"),
+        after=("fetch-assets", "place-assets", "rename-asset"), alone=True,
     ),
 )  # fmt: skip

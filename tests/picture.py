@@ -1,6 +1,6 @@
 """Draw the README's terminal pictures from recorded machines and a miniature Hub.
 
-PYTHONPATH=tests/download python tests/picture.py
+PYTHONPATH=tests/download:tests/repair python tests/picture.py
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ from command import doctor
 from faulty import Faulty
 from miniature import Place, data_of
 from model_files import put_real
+from package_index import PackageIndex
 from rich.console import Console
 from rich.text import Text
+from scene import Scene, libraries, serve
 from trees import put_comfyui, put_klein
 
+from klein_doctor.rehearse.hub import Hub
 from klein_doctor.report.text import render_text
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -33,6 +36,7 @@ def main() -> None:
     draw("identify", identified())
     draw("triage", triaged())
     draw("download", downloaded())
+    draw("fix", mended())
 
 
 def draw(picture: str, text: str) -> None:
@@ -79,6 +83,17 @@ def downloaded() -> str:
         ran = place.run("--assets-from", str(stick), "--progress", "plain")
     said = "\n".join(line for line in ran.err.splitlines() if "HF_ENDPOINT" not in line)
     return f"$ klein-doctor download --assets-from ~/stick\n{said}\n{ran.out}"
+
+
+def mended() -> str:
+    """What --fix says of a machine on which everything is wrong at once."""
+    with tempfile.TemporaryDirectory() as folder, PackageIndex() as index, Hub() as hub:
+        serve(index, hub)
+        top = Path(folder) / "machine"
+        top.mkdir()
+        scene = Scene(top, index, hub, libraries(Path(folder) / "driver"))
+        ran = scene.doctor("--fix", "--color", "always")
+    return f"$ klein-doctor --fix\n{ran.out}"
 
 
 if __name__ == "__main__":

@@ -12,8 +12,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from klein_doctor.state import make_folder
-from klein_doctor.state import own_like_parent
+from klein_doctor.state import make_folder, own_like_parent
 from klein_doctor.transaction.content import digest, listing
 from klein_doctor.transaction.journal import Journal, Record, StepRecord
 from klein_doctor.transaction.records import compiled_in

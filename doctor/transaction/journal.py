@@ -73,15 +73,16 @@ class Journal:
         return [self._step(record) for record in begun]
 
     def state(self) -> str:
-        """``open`` where something is unfinished, ``undone`` where nothing is left of it,
-        ``done``, or ``forgotten``."""
+        """``open`` where something is unfinished, ``undone`` where nothing was changed or is
+        left of it, ``done``, or ``forgotten``."""
         done = {record["do"] for record in self.records}
         if "forgotten" in done:
             return "forgotten"
         states = {step.state for step in self.steps()}
         if "open" in states or ("undo" in done and "sealed" in states):
             return "open"
-        return "done" if "sealed" in states else "undone"
+        did = any(step.state == "sealed" and step.records for step in self.steps())
+        return "done" if did else "undone"
 
     def _step(self, begin: Record) -> StepRecord:
         number = begin["step"]

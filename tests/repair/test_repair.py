@@ -70,6 +70,56 @@ def test_a_healthy_machine_stays_as_it_is(make_scene: Make) -> None:
     assert not list((scene.top / s.STATE).glob("runs/*"))
 
 
+def test_what_no_finding_asks_for_is_done_on_request(make_scene: Make) -> None:
+    scene = make_scene(healthy=True)
+    before = scene.tree()
+    arguments = ("--fix", "--only", "guard-torch,place-workflow", "--format", "json")
+    ran = scene.doctor(*arguments)
+    assert ran.code == 0, ran.err
+    assert [step["state"] for step in ran.document["steps"]] == ["done", "done"]
+    assert (scene.comfyui / "user/default/workflows/klein-4b-text-to-image.json").is_file()
+    pip = [str(scene.venv / "bin" / "python"), "-m", "pip", "install", "torch==2.11.0+cu130",
+           "--index-url", scene.index.url("cu130")]  # fmt: skip
+    # pip reads its files again, but none of this machine's.
+    empty = str(scene.top / "caches")
+    env = {**scene.env, "PIP_CONFIG_FILE": "", "XDG_CONFIG_DIRS": empty, "XDG_CONFIG_HOME": empty}
+    done = subprocess.run(pip, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "constraint" in done.stderr + done.stdout
+    after = scene.tree()
+    again = scene.doctor(*arguments)
+    assert (again.code, again.document["changed"]) == (0, False)
+    assert scene.tree() == after
+    assert scene.doctor("undo").code == 0
+    assert scene.tree() == before
+
+
+def test_uninstall_leaves_what_was_mended_and_downloaded(make_scene: Make) -> None:
+    scene = make_scene()
+    only = "install-torch,rename-asset,fetch-assets,guard-torch"
+    assert scene.doctor("--fix", "--only", only).code in (0, 1)
+    guard = scene.venv / "klein-doctor-constraints.txt"
+    assert guard.exists()
+    ran = scene.doctor("uninstall", "--format", "json")
+    assert ran.code == 0, ran.err
+    assert not guard.exists()
+    assert ran.document["downloaded"] == [str(scene.vae)]
+    assert scene.vae.exists()
+    assert not list((scene.top / s.STATE).glob("*"))
+    assert any("torch==2.11.0+cu130" in line for line in scene.freeze())
+
+
+def test_what_was_forgotten_cannot_be_taken_back(make_scene: Make) -> None:
+    scene = make_scene(vae=False)
+    assert scene.doctor("--fix", "--only", "install-torch").code in (0, 1)
+    after = scene.tree()
+    assert scene.doctor("forget").code == 0
+    ran = scene.doctor("undo")
+    assert ran.code == 2
+    assert "no run of fixes" in ran.err
+    assert scene.tree() == after
+
+
 def test_warnings_are_mended_on_request_alone(make_scene: Make) -> None:
     scene = make_scene(vae=False)
     plan = scene.doctor("--fix", "--dry-run", "--format", "json").document["plan"]
