@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import threading
@@ -254,6 +255,8 @@ class _Run:
         other = step.arguments.get("judged_with")
         if isinstance(other, str) and other:  # it made another environment: that one is judged now
             self.request = _with_python(self.request, other)
+        # Hashing everything anew after every step would take minutes and tell nothing new.
+        self.request = dataclasses.replace(self.request, deep=False)
         self.seen = diagnose(self.request)
         red = self._still(step)
         return f"{red[0].check} still says: {red[0].title}" if red else ""
@@ -359,6 +362,4 @@ def _subject(finding: Finding) -> str:
 
 
 def _with_python(request: Request, python: str) -> Request:
-    import dataclasses
-
     return dataclasses.replace(request, wish=request.wish._replace(python=python))

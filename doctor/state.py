@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 
@@ -53,6 +53,23 @@ def replace_file(path: Path, text: str) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def own_like(folder: Path, paths: Iterable[str]) -> None:
+    """What a program made as root inside a user's folder, folders below it included, is theirs."""
+    if sys.platform == "win32" or os.geteuid() != 0:
+        return
+    owner = folder.stat()
+    if owner.st_uid == 0:
+        return
+    done: set[str] = set()
+    for path in paths:
+        while path not in done and path.startswith(os.path.join(folder, "")):
+            done.add(path)
+            with contextlib.suppress(OSError):  # a share, or a file system without owners
+                if os.lstat(path).st_uid == 0:
+                    os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+            path = os.path.dirname(path)
 
 
 def own_like_parent(path: Path) -> None:

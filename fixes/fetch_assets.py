@@ -143,7 +143,8 @@ def _parked(destination: Path, builds: dict[int, str], transaction: Transaction)
 def _options(step: Step, transaction: Transaction) -> argparse.Namespace:
     around = transaction.around
     role = step.arguments["role"]
-    deadline = "" if around.deadline_s is None else f"{max(around.deadline_s, 1):.0f}"
+    left = transaction.left_s()
+    deadline = "" if left is None else f"{max(left, 1):.0f}"
     return argparse.Namespace(
         python="", comfyui=step.arguments["comfyui"], route=step.arguments["route"],
         only=(role,) if role else (), variant=(), dest="", assets_from=around.assets_from,

@@ -53,7 +53,7 @@ class Child:
         self._log = log
         self._env = dict(env)
         self._stop = stop or threading.Event()
-        self._left_s = left_s
+        self.left_s = left_s
 
     def run(
         self,
@@ -71,7 +71,7 @@ class Child:
         Raises:
             StepFailed: it cannot be started, ran out of time, or ended with another code than 0.
         """
-        left = self._left_s()
+        left = self.left_s()
         limit_s = limit_s if left is None else min(limit_s, max(left, 0.0))
         both = {**self._env, **(env or {})}
         try:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from klein_doctor.state import make_folder, own_like_parent
+from klein_doctor.state import make_folder, own_like, own_like_parent
 from klein_doctor.steps import StepFailed
 from klein_doctor.transaction.around import Around
 from klein_doctor.transaction.child import Child
@@ -56,6 +56,10 @@ class Transaction:
     def announce(self, do: str, **data: Any) -> None:
         """Write an intent into the journal; ``inverse.py`` must know its name."""
         self.journal.add(do, step=self.number, **data)
+
+    def left_s(self) -> float | None:
+        """Seconds left to the whole run, None for as long as it takes."""
+        return self._child.left_s()
 
     def run(self, argv: Sequence[str], **options: Any) -> str:
         """Run a program to its end and answer what it printed; options as ``Child.run``.
@@ -161,7 +165,9 @@ class Transaction:
 
     def filled(self, path: Path) -> None:
         """What lies in a claimed folder now was put there by this step."""
-        name = self._write_list("tree", listing([path]))
+        inside = listing([path])
+        own_like(path.parent, [str(path), *inside])
+        name = self._write_list("tree", inside)
         self.announce("filled", path=str(path), listing=name)
 
     def _write_list(self, kind: str, paths: Sequence[str]) -> str:
@@ -211,6 +217,9 @@ class Transaction:
         yield
         had = set(before)
         added = [path for path in listing(folders) if path not in had]
+        for folder in folders:
+            if folder.is_dir():
+                own_like(folder, added)
         told = [[path, *_mark(path)] for path in added]
         self.announce("added", files=told, before=name)
 

@@ -355,3 +355,20 @@ def test_every_announced_act_has_an_inverse() -> None:
                 said.add(node.args[0].value)
     assert said
     assert said <= set(INVERSES)
+
+
+@pytest.mark.skipif(
+    sys.platform == "win32" or os.geteuid() != 0, reason="needs root, to work in another's folder"
+)
+def test_what_root_does_in_a_user_s_folder_stays_the_user_s(tmp_path: Path) -> None:
+    place = scene(tmp_path)
+    for path in (place, *place.rglob("*")):
+        os.chown(path, 12345, 12345, follow_symlinks=False)
+    tx = begun(STEP, tmp_path)
+    for act in (edit, create, link, fill, replace):
+        act(tx, place)
+    strange = [path for path in place.rglob("*") if path.lstat().st_uid != 12345]
+    assert strange == []
+    tx.journal.add("seal", step=0)
+    assert undone(tx.journal) == []
+    assert [path for path in place.rglob("*") if path.lstat().st_uid != 12345] == []
