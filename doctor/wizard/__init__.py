@@ -1,0 +1,1 @@
+"""``klein-doctor setup``: questions, a plan to tick, and the repair."""

@@ -1,0 +1,52 @@
+"""The plan as a table of plain text."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+
+from klein_doctor.model import Private
+from klein_doctor.report.repairs import size
+from klein_doctor.values import printable
+from klein_doctor.wizard.questions import Row
+
+_MARKS = {True: "[x]", False: "[ ]", None: " - "}
+_GRADES = {"manual": "by hand"}
+
+
+def plan_lines(rows: Sequence[Row], width: int) -> Iterator[str]:
+    """The table in lines of at most width characters, 60 or more; ASCII but for the titles."""
+    sizes = [_size(row) for row in rows]
+    wide = max([len("size"), *map(len, sizes)])
+    room = max(20, width - (3 + 1 + 3 + 1 + 9 + wide + 2 + 8))
+    yield f"         {'what':<{room}} {'kind':<9} {'size':>{wide}}  grade"
+    for number, (row, told) in enumerate(zip(rows, sizes, strict=True), 1):
+        step = row.step
+        title = f"{step.title} (a warning)" if row.warning else step.title
+        first, *more = textwrap.wrap(printable(title, 400), room) or [""]
+        grade = _GRADES.get(step.grade, step.grade)
+        line = f" {_MARKS[row.tick]} {number:>2}. {first:<{room}} {step.kind:<9} {told:>{wide}}"
+        yield f"{line}  {grade}"
+        yield from (f"         {line}" for line in more)
+        if step.touches:
+            yield from _more(f"touches {', '.join(step.touches)}", width)
+        if step.grade == "manual":
+            for command in step.commands:
+                yield from _more(_argv(command), width)
+
+
+def _more(text: str, width: int) -> Iterator[str]:
+    yield from textwrap.wrap(
+        printable(text, 600), width, initial_indent=" " * 9, subsequent_indent=" " * 11
+    )
+
+
+def _size(row: Row) -> str:
+    if row.step.bytes is None:
+        return "later"
+    return size(row.step) or "-"
+
+
+def _argv(command: Sequence[str | Private]) -> str:
+    words = (word.local if isinstance(word, Private) else word for word in command)
+    return " ".join(f'"{word}"' if " " in word else word for word in words)
