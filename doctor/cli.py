@@ -66,6 +66,10 @@ def _run(arguments: list[str]) -> Exit:
         act = {"undo": undoing.undo, "forget": undoing.forget, "uninstall": undoing.uninstall}
         return act[options.command](options, Output(options.output), _note)
     try:
+        if options.command == "setup":
+            from klein_doctor.wizard.setup import setup
+
+            return setup(options, Output(options.output), _note)
         if options.fix:
             from klein_doctor.fix_command import fix
 
@@ -75,7 +79,20 @@ def _run(arguments: list[str]) -> Exit:
     except UsageError as error:
         raise UsageError(with_variable(str(error), options)) from error
     output.write(report, options.format, options.color, form_of(options))
+    if not options.output and _offered(options, report):
+        from klein_doctor.wizard.setup import setup
+
+        return setup(options, output, _note)
     return report.exit_code
+
+
+def _offered(options: argparse.Namespace, report: Report) -> bool:
+    """Whether the user takes the offer to repair; nothing is loaded where none can be made."""
+    if options.format != "text" or not all(s and s.isatty() for s in (sys.stdin, sys.stderr)):
+        return False
+    from klein_doctor.wizard.offer import offer
+
+    return offer(report, options.format, options.color)
 
 
 def form_of(options: argparse.Namespace) -> str:

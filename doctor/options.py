@@ -182,6 +182,15 @@ def parser() -> argparse.ArgumentParser:
     )
     assert isinstance(download, _Parser)
     download.more = _downloading
+    commands.add_parser(
+        "setup",
+        allow_abbrev=False,
+        help="ask what is wanted, show the plan, do what is ticked",
+        description="Asks which ComfyUI, what happened and what to do about it; shows the plan, "
+        "does the ticked steps and proves them. Esc leaves, and nothing was changed. What "
+        "--fix takes goes with it; --answers FILE answers questions beforehand: install, symptom, "
+        "environment, route, steps, download.",
+    )
     for name, says, more in (
         ("undo", "take back what a run of fixes changed", "the last one that changed something"),
         ("forget", "drop the originals that a run of fixes kept", "all of them"),
