@@ -1,11 +1,12 @@
 """Draw the README's terminal pictures from recorded machines and a miniature Hub.
 
-PYTHONPATH=tests/download:tests/repair python tests/picture.py
+PYTHONPATH=tests/download:tests/repair:tests/wizard python tests/picture.py
 """
 
 from __future__ import annotations
 
 import io
+import re
 import tempfile
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from package_index import PackageIndex
 from rich.console import Console
 from rich.text import Text
 from scene import Scene, libraries, serve
+from terminal import ENTER, Terminal
 from trees import put_comfyui, put_klein
 
 from klein_doctor.rehearse.hub import Hub
@@ -37,6 +39,7 @@ def main() -> None:
     draw("triage", triaged())
     draw("download", downloaded())
     draw("fix", mended())
+    draw("setup", asked())
 
 
 def draw(picture: str, text: str) -> None:
@@ -83,6 +86,30 @@ def downloaded() -> str:
         ran = place.run("--assets-from", str(stick), "--progress", "plain")
     said = "\n".join(line for line in ran.err.splitlines() if "HF_ENDPOINT" not in line)
     return f"$ klein-doctor download --assets-from ~/stick\n{said}\n{ran.out}"
+
+
+def asked() -> str:
+    """What setup asks and does there, Enter all the way."""
+    with tempfile.TemporaryDirectory() as folder, PackageIndex() as index, Hub() as hub:
+        serve(index, hub)
+        top = Path(folder) / "machine"
+        top.mkdir()
+        scene = Scene(top, index, hub, libraries(Path(folder) / "driver"))
+        seen = Terminal(
+            scene.command("setup", "--progress", "plain"),
+            {**scene.env, "TERM": "xterm-256color"},
+        )
+        for question in ("Esc leaves", "Space ticks", "0.34 GB to"):
+            seen.until(question)
+            seen.type(ENTER)
+        seen.until("To take it back:")
+        seen.end()
+        text = re.sub(r"(?<=.)\? Your choice", "\n? Your choice", seen.text)
+        unsaid = ("HF_ENDPOINT", "(from --comfyui)")
+        lines = [line for line in text.split("\n") if not any(w in line for w in unsaid)]
+        seen.close()
+    end = next(n for n, line in enumerate(lines) if "To take it back" in line)
+    return "$ klein-doctor setup\n" + "\n".join(lines[: end + 1])
 
 
 def mended() -> str:

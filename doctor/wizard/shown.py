@@ -18,7 +18,7 @@ def plan_lines(rows: Sequence[Row], width: int) -> Iterator[str]:
     """The table in lines of at most width characters, 60 or more; ASCII but for the titles."""
     sizes = [_size(row) for row in rows]
     wide = max([len("size"), *map(len, sizes)])
-    room = max(20, width - (3 + 1 + 3 + 1 + 9 + wide + 2 + 8))
+    room = max(20, width - (9 + 1 + 9 + 1 + wide + 2 + len("by hand")))
     yield f"         {'what':<{room}} {'kind':<9} {'size':>{wide}}  grade"
     for number, (row, told) in enumerate(zip(rows, sizes, strict=True), 1):
         step = row.step

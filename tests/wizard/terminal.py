@@ -57,8 +57,8 @@ class Terminal:
         end = time.monotonic() + WAIT_S
         while self.process.poll() is None and time.monotonic() < end:
             self._more(0.1)
-        while self._more(0.05) and self.process.poll() is None:
-            pass
+        if self.process.poll() is None:
+            raise AssertionError(f"it did not end after:\n{self.text[self._read :]}")
         code = self.process.wait(1)
         while self._more(0.0):
             pass
