@@ -43,6 +43,7 @@ def fix(options: argparse.Namespace, output: Output, note: Callable[[str], None]
     """
     console = Lines(options.progress, _log(options.log))
     wishes = wishes_of(options)
+    around_of(options, threading.Event())  # a deadline that is none is told before anything is read
     request = request_of(options)
     broken = () if options.dry_run else _recovered(request, console)
     prepared = prepare(request, wishes)
