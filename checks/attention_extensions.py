@@ -21,7 +21,7 @@ from klein_doctor.model import (
     Verdict,
     known,
 )
-from klein_doctor.outcomes import passed, unknown, without_card
+from klein_doctor.outcomes import passed, unknown, uses_uv, without_card
 from klein_doctor.recipe import Recipe, pair
 from klein_doctor.registry import check
 from klein_doctor.routes import route_of
@@ -107,7 +107,7 @@ def remove(item: Extension, facts: Facts) -> Repair:
     command: tuple[str | Private, ...] = (
         python.path, "-m", "pip", "uninstall", "--yes", item.name,
     )  # fmt: skip
-    if not python.has_pip and python.kind.startswith("uv"):
+    if uses_uv(python):
         command = ("uv", "pip", "uninstall", "--python", python.path, item.name)
     return Repair("remove-extension", "packages", "ask", summary, (command,))
 

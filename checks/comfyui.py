@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from packaging.version import InvalidVersion, Version
 
-from klein_doctor.environment import kept
+from klein_doctor.environment import isolated, kept
 from klein_doctor.installation import ComfyUI, Wanted
 from klein_doctor.model import (
     Facts,
@@ -269,7 +269,7 @@ def _pip(facts: Facts) -> Command:
     if isinstance(facts.interpreter, Unknown):
         return ()
     python = facts.interpreter.value
-    return pip_install(python, isolated=python.kind == "embedded")
+    return pip_install(python, isolated=isolated(python))
 
 
 def _partners(facts: Facts, recipe: Recipe, missing: list[str]) -> Command:

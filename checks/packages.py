@@ -5,6 +5,7 @@ from __future__ import annotations
 from packaging.version import InvalidVersion, Version
 
 from klein_doctor.checks.diffusers_stack import unmet
+from klein_doctor.environment import TRIO
 from klein_doctor.model import (
     Facts,
     Harm,
@@ -22,7 +23,6 @@ from klein_doctor.registry import check
 from klein_doctor.routes import route_of
 
 # What torch and its partners ask of each other is torch-trio-mismatch's business.
-_TRIO = ("torch", "torchvision", "torchaudio")
 _HOOK = "12"  # from here on the distribution only warns, and no longer hides the real module
 
 
@@ -80,11 +80,11 @@ def _pairs(
     packages = known(facts.packages)
     found = []
     for item in packages.listed:
-        if item.name not in requirers or item.name in _TRIO:
+        if item.name not in requirers or item.name in TRIO:
             continue
         for text in item.requires:
             broken = unmet(text, facts, recipe.stack.watched)
-            if broken is None or (broken in _TRIO and item.name in _TRIO):
+            if broken is None or (broken in TRIO and item.name in TRIO):
                 continue
             found.append((item.name, item.version, text, packages.version(broken) or ""))
     return found

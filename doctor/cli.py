@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from klein_doctor.exits import Exit, UsageError
-from klein_doctor.options import parse, with_variable
+from klein_doctor.options import form_of, parse, with_variable
 from klein_doctor.pipes import reader_may_leave, say
 
 if TYPE_CHECKING:
@@ -92,12 +92,7 @@ def _offered(options: argparse.Namespace, report: Report) -> bool:
         return False
     from klein_doctor.wizard.offer import offer
 
-    return offer(report, options.format, options.color)
-
-
-def form_of(options: argparse.Namespace) -> str:
-    """The form of codec.FORMS in which paths are shown."""
-    return "real" if options.unredacted else ("local" if options.format == "text" else "public")
+    return offer(report, options.color)
 
 
 def _options(arguments: list[str]) -> argparse.Namespace | None:

@@ -64,6 +64,9 @@ def _decode(kind: Any, data: Any, where: str) -> Any:
     if kind is int and isinstance(data, int) and not isinstance(data, bool):
         if abs(data) < 2**63:
             return data
+    if kind is float and isinstance(data, (int, float)) and not isinstance(data, bool):
+        if abs(data) < 2**63:  # neither infinite nor NaN
+            return float(data)
     if kind is bool and isinstance(data, bool):
         return data
     if kind is type(None) and data is None:
@@ -112,10 +115,10 @@ def _decode_named(kind: Any, data: Any, where: str) -> Any:
     for name in kind._fields:
         if name in data:
             values[name] = _decode(hints[name], data[name], f"{where}.{name}")
-        elif Unknown in typing.get_args(hints[name]):
-            values[name] = Unknown("not in this report")
         elif name in kind._field_defaults:
             values[name] = kind._field_defaults[name]
+        elif Unknown in typing.get_args(hints[name]):
+            values[name] = Unknown("not in this report")
         else:
             raise DecodeError(f"{where}.{name} is missing")
     return kind(**values)

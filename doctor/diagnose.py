@@ -6,6 +6,7 @@ import argparse
 import datetime
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from klein_doctor import __version__
 from klein_doctor import recipe as recipes
@@ -61,7 +62,7 @@ def diagnose(request: Request, meanwhile: Callable[[], None] = lambda: None) -> 
         deep=request.deep,
     )
     aim = target.resolve(outside, wish)
-    recipe = _tables(request)
+    recipe = recipe_of(request)
     running.aim(aim, frozenset(recipe.stack.watched))
     # While the probes wait for the driver and the disk, get ready for what comes after them.
     catalogue()
@@ -84,7 +85,7 @@ def again(source: str, request: Request, note: Callable[[str], None]) -> Report:
     found = read_report(source)
     if not found.intact:
         note("this report was changed after it was made (its seal does not fit)")
-    recipe = _tables(request)
+    recipe = recipe_of(request)
     if request.wish.route != "auto":  # the same machine, judged for another way of running it
         found = found.routed(request.wish.route)
     return build(found.facts, found.target, found.created, recipe, request, replayed=True)
@@ -123,13 +124,23 @@ def build(
     )
 
 
-def _tables(request: Request) -> recipes.Recipe:
+def recipe_of(request: Request) -> recipes.Recipe:
+    """The tables this request is judged by, read once.
+
+    Raises:
+        UsageError: those of --recipe are not what they should be.
+    """
     try:
-        return recipes.load(extra=request.recipe)
+        return _load(request.recipe)
     except RecipeError as error:
         if not request.recipe:
             raise
         raise UsageError(f"--recipe {request.recipe}: {error}") from error
+
+
+@lru_cache(maxsize=1)
+def _load(extra: str) -> recipes.Recipe:
+    return recipes.load(extra=extra)
 
 
 def _age(created: str, as_of: str) -> int:

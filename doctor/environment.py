@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from klein_doctor.model import Facts, Interpreter, Package, known
-from klein_doctor.outcomes import release
+from klein_doctor.outcomes import release, uses_uv
 
 TRIO = ("torch", "torchvision", "torchaudio")
 
@@ -29,7 +29,7 @@ def kept(facts: Facts) -> tuple[str, ...]:
 
 def tool(python: Interpreter) -> str:
     """What changes its packages: ``uv`` where it has no pip and was made by uv, else ``pip``."""
-    return "uv" if not python.has_pip and python.kind.startswith("uv") else "pip"
+    return "uv" if uses_uv(python) else "pip"
 
 
 def isolated(python: Interpreter) -> bool:
@@ -43,11 +43,6 @@ def shared(facts: Facts) -> str:
     if around is not None and around.managed is not None:
         return "this Python belongs to the system (it is marked as externally managed)"
     return ""
-
-
-def from_conda(package: Package | None) -> bool:
-    """Whether conda installed it: pip would leave conda believing what is not so any more."""
-    return package is not None and any(d.installer == "conda" for d in package.distributions)
 
 
 def compiled_for_torch(facts: Facts, chosen: str) -> tuple[str, ...]:

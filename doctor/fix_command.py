@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from klein_doctor.console import Lines
 from klein_doctor.diagnose import Request, request_of
+from klein_doctor.download.command import seconds
 from klein_doctor.exits import Exit, UsageError
+from klein_doctor.interrupts import ends_politely
 from klein_doctor.model import Report
+from klein_doctor.options import form_of
 from klein_doctor.output import Output
 from klein_doctor.plan import Wishes
 from klein_doctor.repair import (
@@ -28,6 +28,7 @@ from klein_doctor.repair import (
     tidy,
 )
 from klein_doctor.rows import parse
+from klein_doctor.steps import Step
 from klein_doctor.transaction.around import Around
 from klein_doctor.transaction.lock import Busy
 from klein_doctor.values import printable
@@ -41,18 +42,18 @@ def fix(options: argparse.Namespace, output: Output, note: Callable[[str], None]
     Raises:
         UsageError: in one line.
     """
-    console = Lines(options.progress, _log(options.log))
+    console = Lines(options.progress, log_of(options.log))
     wishes = wishes_of(options)
-    around_of(options, threading.Event())  # a deadline that is none is told before anything is read
+    seconds(options.deadline)  # one that is none is told before anything is read
     request = request_of(options)
-    broken = () if options.dry_run else _recovered(request, console)
+    broken = not options.dry_run and not recovered(request, console)
     prepared = prepare(request, wishes)
     report = prepared.report
     if broken:
         report = report._replace(exit_code=Exit.ROLLBACK_FAILED)
     elif not options.dry_run:
         report = _done(prepared, options, console)
-    output.write(report, options.format, options.color, _form(options))
+    output.write(report, options.format, options.color, form_of(options))
     return report.exit_code
 
 
@@ -87,73 +88,66 @@ def answers(name: str) -> dict[str, str]:
     return found
 
 
-def around_of(options: argparse.Namespace, stop: threading.Event) -> Around:
-    """What steps need of the command line."""
-    from klein_doctor.download.command import seconds
+def recovered(request: Request, console: Lines) -> bool:
+    """Take back what killed runs left open; False where something could not be, which is said.
 
-    return Around(
-        state_dir=options.state_dir, recipe=options.recipe, offline=options.offline,
-        assets_from=options.assets_from, use_hf_token=options.use_hf_token, xet=options.xet,
-        deadline_s=seconds(options.deadline) or None, progress=options.progress, stop=stop,
-    )  # fmt: skip
-
-
-def _recovered(request: Request, console: Lines) -> tuple[str, ...]:
-    """Take back what killed runs left open; answers with what could not be."""
+    Raises:
+        UsageError: in one line.
+    """
     try:
         recover_first(request, console)
     except RollbackFailed as error:
         for line in error.lines:
             console.note(f"could not be taken back: {line}")
-        return error.lines
+        return False
     except OSError as error:
         raise UsageError(f"{error.filename or 'the disk'}: {error.strerror or error}") from error
-    return ()
+    return True
 
 
 def _done(prepared: Prepared, options: argparse.Namespace, console: Lines) -> Report:
-    report = prepared.report
-    if not any(step.grade != "manual" for step in prepared.plan.steps):
-        tidy(prepared)
-        console.note("nothing to do" if not prepared.plan.steps else "nothing the doctor can do")
-        return report
+    steps = prepared.plan.steps
+    if any(step.grade != "manual" for step in steps):
+        return mended(prepared, steps, options, console)
+    tidy(prepared)
+    console.note("nothing the doctor can do" if steps else "nothing to do")
+    return prepared.report
+
+
+def mended(
+    prepared: Prepared, steps: Sequence[Step], options: argparse.Namespace, console: Lines
+) -> Report:
+    """Do these steps as the command line says, and judge again.
+
+    Raises:
+        UsageError: in one line.
+    """
     stop = threading.Event()
-    around = around_of(options, stop)
-    until = None if around.deadline_s is None else time.monotonic() + around.deadline_s
+    deadline = seconds(options.deadline)
+    limits = Limits(stop, time.monotonic() + deadline if deadline else None)
+    around = Around(
+        state_dir=options.state_dir, recipe=options.recipe, offline=options.offline,
+        assets_from=options.assets_from, use_hf_token=options.use_hf_token, xet=options.xet,
+        progress=options.progress, stop=stop,
+    )  # fmt: skip
     try:
-        with signals(stop):
-            return carry_out(prepared, prepared.plan.steps, console, Limits(stop, until), around)
+        with ends_politely(stop):
+            return carry_out(prepared, steps, console, limits, around)
     except Busy as error:
         console.note(str(error))
-        return report._replace(exit_code=Exit.TRY_AGAIN, retry=True)
+        return prepared.report._replace(
+            steps_planned=tuple(steps), exit_code=Exit.TRY_AGAIN, retry=True
+        )
     except OSError as error:
         raise UsageError(f"{error.filename or 'the disk'}: {error.strerror or error}") from error
 
 
-@contextlib.contextmanager
-def signals(stop: threading.Event) -> Iterator[None]:
-    """A polite request to end takes the step under way back; a second one ends it at once."""
+def log_of(name: str) -> Path | None:
+    """The file of --log, made if it is not there; None for "".
 
-    def ask(*_: Any) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = {}
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        if number is None or signal.getsignal(number) == signal.SIG_IGN:
-            continue  # nohup and the like wish it ignored
-        if threading.current_thread() is threading.main_thread():
-            before[number] = signal.signal(number, ask)
-    try:
-        yield
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)
-
-
-def _log(name: str) -> Path | None:
+    Raises:
+        UsageError: it cannot be written.
+    """
     if not name:
         return None
     path = Path(os.path.abspath(name))
@@ -162,9 +156,3 @@ def _log(name: str) -> Path | None:
     except OSError as error:
         raise UsageError(f"--log {printable(name, 200)}: {error.strerror or error}") from error
     return path
-
-
-def _form(options: argparse.Namespace) -> str:
-    from klein_doctor.cli import form_of
-
-    return form_of(options)

@@ -8,13 +8,13 @@ from __future__ import annotations
 import configparser
 import re
 from collections.abc import Iterable, Sequence
-from importlib.metadata import distributions
 from pathlib import Path, PurePath
 
 from klein_doctor.editing.text import decoded, lines
 from klein_doctor.environment import TRIO
 from klein_doctor.model import Facts, known
 from klein_doctor.steps import StepFailed
+from klein_doctor.transaction.records import installed
 from klein_doctor.transaction.transaction import Transaction
 
 CONSTRAINTS = "klein-doctor-constraints.txt"
@@ -106,11 +106,8 @@ def _in_force(text: str) -> list[str]:
 
 def recorded(site_packages: Iterable[str]) -> tuple[str, ...]:
     """torch and its partners as pip records them there now: ``torch==2.14.1+cu130``."""
-    found: dict[str, str] = {}
-    for each in distributions(path=list(site_packages)):
-        name = str(each.metadata["Name"] or "").lower()
-        if name in TRIO:
-            found.setdefault(name, each.version)
+    there = installed(Path(each) for each in site_packages)
+    found = {one.name: one.version for one in reversed(there)}  # the first on the path counts
     return tuple(f"{name}=={found[name]}" for name in TRIO if name in found)
 
 

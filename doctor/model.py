@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Union
 from klein_doctor.attention import Scan
 from klein_doctor.compiled import Extension
 from klein_doctor.exits import Exit
+from klein_doctor.generation import Generation, Proof
 from klein_doctor.installation import (
     ComfyUI,
     Disk,
@@ -262,6 +263,7 @@ class Facts(NamedTuple):
 
     route: as asked for, ``auto``, ``comfyui`` or ``diffusers``; what auto means here is judged.
     comfyui: the chosen installation, None where none was found or none is wanted.
+    proof, generation: None where nobody asked for them.
     """
 
     system: Fact[System]
@@ -290,6 +292,8 @@ class Facts(NamedTuple):
     extensions: Fact[tuple[Extension, ...]]
     overrides: Fact[Scan]
     hub: Fact[Hub]
+    proof: Fact[Proof | None] = Known(None)
+    generation: Fact[Generation | None] = Known(None)
 
 
 # --- target ----------------------------------------------------------------------------------

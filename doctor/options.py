@@ -1,17 +1,13 @@
-"""The command line and its twins in the environment."""
+"""The command line and its twins in the environment, read and checked."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from klein_doctor import __version__
+from klein_doctor.arguments import KINDS, parser
 from klein_doctor.exits import UsageError
 
-ROUTES = ("auto", "comfyui", "diffusers")
-FORMATS = ("text", "brief", "json", "markdown")
-COLORS = ("auto", "always", "never")
-PROGRESS = ("auto", "plain", "json")
 # What nobody should have set for good without seeing it.
 _BY_HAND = ("--fix", "--unredacted")
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
@@ -23,271 +19,6 @@ _OF_FIXING = ("without", "deny", "safe", "answers", "log")
 _OF_BOTH = (
     "only", "assets_from", "dry_run", "offline", "use_hf_token", "xet", "deadline", "progress",
 )  # fmt: skip
-_KINDS = ("download", "packages", "config", "update", "move")
-
-_EPILOG = """\
-exit codes: 0 healthy or done (warnings allowed), 1 problems remain, 2 wrong usage,
-3 undecided, 4 a fix failed and was rolled back, 6 a rollback failed, 7 try again,
-8 reboot first, 70 a fault of the doctor, 130 interrupted. They are the same in every
-format.
-
-Every option but --fix and --unredacted can be set in the environment, for example
-KLEIN_DOCTOR_FORMAT=json or KLEIN_DOCTOR_STRICT=1; the command line beats it.
-"""
-
-
-class _Parser(argparse.ArgumentParser):
-    """Errors in one line, as everything else here.
-
-    more: adds arguments that are shown only in this parser's help. The whole command line's parser
-    reads them, wherever they stand.
-    """
-
-    more: Callable[[argparse.ArgumentParser], None] | None = None
-
-    def format_help(self) -> str:
-        more, self.more = self.more, None
-        if more is not None:
-            more(self)
-        return super().format_help()
-
-    def error(self, message: str) -> None:  # type: ignore[override]
-        raise UsageError(f"{message} (klein-doctor --help lists what there is)")
-
-
-def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
-    top = _Parser(
-        prog="klein-doctor",
-        description="Says whether this machine, its ComfyUI and its PyTorch can run\n"
-        "FLUX.2 [klein] 4B, why not, and what to do. It changes nothing without --fix.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    top.add_argument("--version", action="version", version=f"klein-doctor {__version__}")
-    target = top.add_argument_group("what is judged")
-    target.add_argument(
-        "--python",
-        metavar="EXE",
-        default="",
-        help="the Python that runs the model, or its environment's folder "
-        "(default: ComfyUI's, else the active environment's, else the doctor's own)",
-    )
-    target.add_argument(
-        "--comfyui",
-        metavar="DIR",
-        default="",
-        help="the ComfyUI to judge (default: the one that runs, else the one used last)",
-    )
-    target.add_argument(
-        "--route",
-        choices=ROUTES,
-        default="auto",
-        help="comfyui, diffusers, or auto (default): ComfyUI where there is one",
-    )
-    target.add_argument(
-        "--gpu",
-        metavar="INDEX|UUID",
-        default="",
-        help="the card to judge, numbered as in nvidia-smi",
-    )
-    target.add_argument(
-        "--assume",
-        metavar="CARD,driver=N[,os=NAME]",
-        default="",
-        help="judge for a card that is not here, e.g. 'RTX 5070,driver=580'",
-    )
-    report = top.add_argument_group("the report")
-    report.add_argument(
-        "--format",
-        choices=FORMATS,
-        default="text",
-        help="text (default), brief for chats, json, markdown for issues",
-    )
-    report.add_argument(
-        "--output",
-        metavar="FILE",
-        default="",
-        help="write the report to a file; - is standard output",
-    )
-    report.add_argument(
-        "--from",
-        dest="source",
-        metavar="FILE",
-        default="",
-        help="judge a report instead of this machine: JSON, or a pasted Markdown "
-        "report; - reads standard input",
-    )
-    report.add_argument(
-        "--select",
-        metavar="CHECK",
-        action="append",
-        default=[],
-        help="only these checks (repeat, or separate by commas)",
-    )
-    report.add_argument(
-        "--ignore", metavar="CHECK", action="append", default=[], help="all but these checks"
-    )
-    report.add_argument(
-        "--strict", action="store_true", help="exit 1 on warnings and undecided checks too"
-    )
-    report.add_argument(
-        "--unredacted",
-        action="store_true",
-        help="keep real paths, names and identifiers in the report",
-    )
-    report.add_argument(
-        "--color", choices=COLORS, default="auto", help="colours in the text report"
-    )
-    depth = top.add_argument_group("how deep it looks")
-    depth.add_argument(
-        "--deep",
-        action="store_true",
-        help="hash every model file anew and remember the digests (minutes)",
-    )
-    depth.add_argument(
-        "--state-dir",
-        metavar="DIR",
-        default="",
-        help="where digests and the journal of changes are kept (default: the user's state folder)",
-    )
-    _fixing(top)
-    _downloading(top)
-    commands = top.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    explain = commands.add_parser(
-        "explain",
-        allow_abbrev=False,
-        help="what a check reads, why it matters, how to fix it by hand",
-        description="Explains a check; without one, lists them all.",
-    )
-    explain.add_argument("check", metavar="CHECK", nargs="?", default="")
-    identify = commands.add_parser(
-        "identify",
-        allow_abbrev=False,
-        help="say what model files really are",
-        description="Says what model files really are, from their content: files, folders, a "
-        "ComfyUI, a diffusers folder. Exit code 0 where all of them are of use to Klein 4B.",
-    )
-    identify.add_argument("paths", metavar="PATH", nargs="+")
-    download = commands.add_parser(
-        "download",
-        allow_abbrev=False,
-        help="fetch the model's files, or link the ones that are here, and prove them",
-        description="Puts the files of FLUX.2 [klein] 4B (Apache-2.0) in their places, each proven "
-        "by its digest while it comes. What is on this machine already is linked, not fetched; "
-        "what was broken off goes on where it ended. Exit code 7: trying again is the answer.",
-        epilog="--route, --comfyui, --format text|json, --output, --deep and --state-dir mean what "
-        "klein-doctor --help says of them.",
-    )
-    assert isinstance(download, _Parser)
-    download.more = _downloading
-    commands.add_parser(
-        "setup",
-        allow_abbrev=False,
-        help="ask what is wanted, show the plan, do what is ticked",
-        description="Asks which ComfyUI, what happened and what to do about it; shows the plan, "
-        "does the ticked steps and proves them. Esc leaves, and nothing was changed. What "
-        "--fix takes goes with it; --answers FILE answers questions beforehand: install, symptom, "
-        "environment, route, steps, download.",
-    )
-    for name, says, more in (
-        ("undo", "take back what a run of fixes changed", "the last one that changed something"),
-        ("forget", "drop the originals that a run of fixes kept", "all of them"),
-    ):
-        each = commands.add_parser(name, allow_abbrev=False, help=says, description=f"{says}.")
-        each.add_argument("run", metavar="RUN", nargs="?", default="", help=f"default: {more}")
-    commands.add_parser(
-        "uninstall",
-        allow_abbrev=False,
-        help="remove the guard, what is remembered, and the originals that were kept",
-        description="Takes the guard out of the environments it was put in, and removes the "
-        "doctor's own folder. Files it downloaded stay, and are listed.",
-    )
-    triage = commands.add_parser(
-        "triage",
-        allow_abbrev=False,
-        help="explain a pasted log, a symptom in words, or a picture",
-        description="Says which check explains a log, a traceback, a description or a picture of "
-        "ComfyUI. Without an argument it reads the newest log of this machine's ComfyUI. Exit "
-        "code 0 where something is known, 1 where nothing is.",
-    )
-    triage.add_argument(
-        "what",
-        metavar="FILE|-|WORDS",
-        nargs="*",
-        help="a file; - for standard input; or what is wrong, in words",
-    )
-    return top
-
-
-def _fixing(top: argparse.ArgumentParser) -> None:
-    group = top.add_argument_group("fixing")
-    group.add_argument(
-        "--fix", action="store_true",
-        help="do what clears the failures, prove it, and ask nothing; --dry-run shows it first",
-    )  # fmt: skip
-    group.add_argument(
-        "--except", dest="without", metavar="FIX", action="append", default=[],
-        help="all but these fixes (repeat, or separate by commas)",
-    )  # fmt: skip
-    group.add_argument(
-        "--deny", metavar="KIND", action="append", default=[],
-        help=f"nothing of this kind: {', '.join(_KINDS)}",
-    )  # fmt: skip
-    group.add_argument("--safe", action="store_true", help="only what adds or can do no harm")
-    group.add_argument(
-        "--answers", metavar="FILE", default="",
-        help="a TOML file that answers what would be asked, e.g. environment = 'here'",
-    )  # fmt: skip
-    group.add_argument("--log", metavar="FILE", default="", help="write what goes on there, too")
-
-
-def _downloading(top: argparse.ArgumentParser) -> None:
-    group = top.add_argument_group("downloading")
-    group.add_argument(
-        "--only", metavar="NAME", action="append", default=[],
-        help="only these parts (transformer, encoder, vae), or with --fix only these fixes, those "
-        "of mere warnings included",
-    )  # fmt: skip
-    group.add_argument(
-        "--variant", metavar="NAME", action="append", default=[],
-        help="another build of a part, e.g. encoder=fp8, which takes less disk and RAM",
-    )  # fmt: skip
-    group.add_argument(
-        "--dest", metavar="DIR", default="",
-        help="a models folder, or the diffusers folder, to put the files in",
-    )  # fmt: skip
-    group.add_argument(
-        "--assets-from", metavar="DIR|URL", default="",
-        help="look here first: a stick, a share, a mirror; proven all the same",
-    )  # fmt: skip
-    group.add_argument("--dry-run", action="store_true", help="say what would be done, do nothing")
-    group.add_argument("--offline", action="store_true", help="use what is here, ask no network")
-    group.add_argument(
-        "--use-hf-token", action="store_true",
-        help="send the stored Hub token, to the Hub's own host alone (the files need none)",
-    )  # fmt: skip
-    group.add_argument(
-        "--sweep", action="store_true",
-        help="remove leftovers of broken downloads by the Hub's own client",
-    )  # fmt: skip
-    group.add_argument(
-        "--xet",
-        action="store_true",
-        help="fetch by the Hub's fast transfer; not resumable, proven all the same",
-    )
-    group.add_argument(
-        "--deadline", metavar="TIME", default="", help="stop after so long: 90 (seconds), 30m, 2h"
-    )
-    group.add_argument(
-        "--progress", choices=PROGRESS, default="auto",
-        help="bars on a terminal and lines elsewhere (auto), lines, or JSON lines on stderr",
-    )  # fmt: skip
-    group.add_argument(
-        "--recipe", metavar="DIR", default="",
-        help="a folder with tables that add to the doctor's own or override them: a mirror",
-    )  # fmt: skip
 
 
 def parse(argv: list[str], env: Mapping[str, str]) -> argparse.Namespace:
@@ -318,8 +49,8 @@ def parse(argv: list[str], env: Mapping[str, str]) -> argparse.Namespace:
     found.only, found.variant = _split(found.only), _split(found.variant)
     found.without, found.deny = _split(found.without), _split(found.deny)
     for kind in found.deny:
-        if kind not in _KINDS:
-            raise UsageError(f"--deny {kind[:60]}: use one of {', '.join(_KINDS)}")
+        if kind not in KINDS:
+            raise UsageError(f"--deny {kind[:60]}: use one of {', '.join(KINDS)}")
     found.select = _split(found.select)
     found.ignore = _split(found.ignore)
     if found.source and any(getattr(found, name) for name in _MACHINE):
@@ -352,6 +83,11 @@ def _belong(found: argparse.Namespace, given: set[str]) -> None:
             raise UsageError(f"{option} goes with --fix, as in 'klein-doctor --fix {option}'")
         if name in _OF_BOTH and not mending and found.command != "download":
             raise UsageError(f"{option} goes with --fix and with download")
+
+
+def form_of(options: argparse.Namespace) -> str:
+    """The form of codec.FORMS in which paths are shown."""
+    return "real" if options.unredacted else ("local" if options.format == "text" else "public")
 
 
 def with_variable(text: str, options: argparse.Namespace) -> str:

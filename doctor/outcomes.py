@@ -114,11 +114,21 @@ def install_torch(
     summary = f"replace {names} together, with the build {torch}"
     if isinstance(facts.torch, Known) and not facts.torch.value.present:
         summary = f"if this is the right Python, install {names} together, the build {torch}"
-    elif isinstance(facts.torch, Known) and _from_conda(facts.torch.value):
+    elif isinstance(facts.torch, Known) and from_conda(facts.torch.value):
         summary += "; the present one came from conda: remove it there first"
     install = pip_install(facts.interpreter.value, again=again)
     command = (*install, *choice.packages, "--index-url", choice.index_url)
     return (Repair("install-torch", "packages", "ask", summary, (command,)),)
+
+
+def from_conda(package: Package | None) -> bool:
+    """Whether conda installed it: pip would leave conda believing what is not so any more."""
+    return package is not None and any(d.installer == "conda" for d in package.distributions)
+
+
+def uses_uv(python: Interpreter) -> bool:
+    """Whether its packages are uv's to change: it has no pip, and uv made it."""
+    return not python.has_pip and python.kind.startswith("uv")
 
 
 def pip_install(python: Interpreter, *, again: bool = False, isolated: bool = False) -> Command:
@@ -127,7 +137,7 @@ def pip_install(python: Interpreter, *, again: bool = False, isolated: bool = Fa
     Args:
         isolated: with -s, where packages of the user's own could count as installed.
     """
-    if not python.has_pip and python.kind.startswith("uv"):
+    if uses_uv(python):
         uv: Command = ("uv", "pip", "install", "--python", python.path)
         return (*uv, "--reinstall") if again else uv
     pip: Command = (python.path, *(("-s",) if isolated else ()), "-m", "pip", "install")
@@ -163,7 +173,3 @@ def _last_python(recipe: Recipe) -> str:
     """The newest Python for which every build that is named has wheels."""
     named = {row.newest for row in recipe.installs}
     return min((row.python[1] for row in recipe.trios if row.torch in named), key=pair)
-
-
-def _from_conda(package: Package) -> bool:
-    return any(item.installer == "conda" for item in package.distributions)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from klein_doctor.exits import UsageError
 from klein_doctor.model import Facts, Finding, Repair, Verdict
 from klein_doctor.recipe import Recipe
-from klein_doctor.steps import Case, Plan, Step
+from klein_doctor.steps import Case, Plan, Step, by_hand
 
 if TYPE_CHECKING:
     from klein_doctor.fixing import Fix
@@ -41,11 +41,12 @@ def make(
     recipe: Recipe,
     fixes: Mapping[str, Fix],
     wishes: Wishes | None = None,
-) -> Plan:
-    """The smallest plan that clears the fails; with wishes.only, what those fixes clear.
+) -> tuple[Plan, Plan]:
+    """The smallest plan that clears the fails, or what wishes.only names; and that of the warnings.
 
-    A finding that follows from another has its own fix later in the plan, for the case that it
-    stays; steps whose findings have cleared by then are skipped when their turn comes.
+    The second is never done unless somebody asks for it. A finding that follows from another has
+    its own fix later in the plan, for the case that it stays; steps whose findings have cleared by
+    then are skipped when their turn comes.
 
     Raises:
         UsageError: the wishes name a fix that does not exist.
@@ -53,21 +54,12 @@ def make(
     wishes = wishes or Wishes()
     findings = tuple(findings)
     _known_fixes(wishes, fixes, findings)
-    asked = [f for f in findings if f.verdict is Verdict.FAIL or _wished(f, wishes)]
-    return _planned(asked, findings, facts, recipe, fixes, wishes)
-
-
-def optional(
-    findings: Iterable[Finding],
-    facts: Facts,
-    recipe: Recipe,
-    fixes: Mapping[str, Fix],
-    wishes: Wishes | None = None,
-) -> Plan:
-    """What would clear the warnings; never part of a plan unless somebody asks for it."""
-    findings = tuple(findings)
-    asked = [f for f in findings if f.verdict is Verdict.WARN]
-    return _planned(asked, findings, facts, recipe, fixes, wishes or Wishes())
+    failed = [f for f in findings if f.verdict is Verdict.FAIL or _wished(f, wishes)]
+    warned = [f for f in findings if f.verdict is Verdict.WARN]
+    first, second = (
+        _planned(asked, findings, facts, recipe, fixes, wishes) for asked in (failed, warned)
+    )
+    return first, second
 
 
 def _planned(
@@ -111,10 +103,7 @@ def _planned(
 def _by_hand(finding: Finding, wishes: Wishes) -> list[Step]:
     """The first repair as a step that is shown and never run."""
     repairs = [r for r in finding.fixes if not wishes.only or r.id in wishes.only]
-    return [
-        Step(r.id, r.summary, r.kind, "manual", {}, commands=r.commands, clears=(finding.id,))
-        for r in repairs[:1]
-    ]
+    return [by_hand(r.id, r.kind, r.summary, (finding.id,), r.commands) for r in repairs[:1]]
 
 
 def _unique(steps: list[Step]) -> list[Step]:

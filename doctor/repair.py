@@ -13,20 +13,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 from klein_doctor import __version__
-from klein_doctor import recipe as recipes
 from klein_doctor.console import Console
-from klein_doctor.diagnose import Request, diagnose
-from klein_doctor.exits import Exit, UsageError
+from klein_doctor.diagnose import Request, diagnose, recipe_of
+from klein_doctor.exits import Exit
 from klein_doctor.fixing import fixes
 from klein_doctor.model import Facts, Finding, Private, Report, Verdict, known
-from klein_doctor.plan import Wishes, make, optional
+from klein_doctor.plan import Wishes, make
 from klein_doctor.privacy import Redactor
-from klein_doctor.state import make_folder, state_folder
+from klein_doctor.state import make_folder, need_state_folder
 from klein_doctor.steps import Plan, Result, Step, StepFailed
 from klein_doctor.transaction.around import Around
 from klein_doctor.transaction.child import Child
-from klein_doctor.transaction.in_use import users
+from klein_doctor.transaction.in_use import in_words, users
 from klein_doctor.transaction.inverse import take_back
+from klein_doctor.transaction.journal import Journal
 from klein_doctor.transaction.lock import Busy, held, lock_of
 from klein_doctor.transaction.runs import SCRATCH, new_run, recover
 from klein_doctor.transaction.transaction import Transaction
@@ -64,27 +64,9 @@ def prepare(request: Request, wishes: Wishes | None = None) -> Prepared:
     Raises:
         UsageError: in one line.
     """
-    wishes = wishes or Wishes()
     report = diagnose(request)
-    recipe = recipes.load(extra=request.recipe)
-    planned = make(report.findings, report.facts, recipe, fixes(), wishes)
-    more = optional(report.findings, report.facts, recipe, fixes(), wishes)
+    planned, more = make(report.findings, report.facts, recipe_of(request), fixes(), wishes)
     return Prepared(request, report._replace(steps_planned=planned.steps), planned, more)
-
-
-def state_of(request: Request) -> Path:
-    """Where journals and backups go.
-
-    Raises:
-        UsageError: there is no home for them.
-    """
-    state = state_folder(request.state_dir, os.environ)
-    if state is None:
-        raise UsageError(
-            "there is no home folder to keep the journal and the originals in; name one with "
-            "--state-dir DIR"
-        )
-    return state
 
 
 def recover_first(request: Request, console: Console) -> None:
@@ -93,11 +75,15 @@ def recover_first(request: Request, console: Console) -> None:
     Raises:
         RollbackFailed: something could not be taken back. UsageError: no home for a journal.
     """
-    done, problems = recover(state_of(request))
+    done, problems = recover(_state(request))
     for line in done:
         console.note(line)
     if problems:
         raise RollbackFailed(problems)
+
+
+def _state(request: Request) -> Path:
+    return need_state_folder(request.state_dir, os.environ)
 
 
 class RollbackFailed(Exception):
@@ -119,7 +105,7 @@ def _places(facts: Facts) -> tuple[str, ...]:
 
 def tidy(prepared: Prepared) -> None:
     """Remove a lock that a killed run left; none is taken where there is nothing to do."""
-    path = lock_of(_places(prepared.report.facts), state_of(prepared.request))
+    path = lock_of(_places(prepared.report.facts), _state(prepared.request))
     if path.exists():
         with contextlib.suppress(Busy), held(path):
             pass
@@ -137,10 +123,11 @@ def carry_out(
     Raises:
         Busy: another doctor is at work on this target. UsageError, OSError.
     """
-    state = state_of(prepared.request)
+    state = _state(prepared.request)
     lock = lock_of(_places(prepared.report.facts), state)
     with held(lock):
-        run = _Run(prepared, state, console, limits or Limits(threading.Event()), around)
+        journal = new_run(state)
+        run = _Run(prepared, journal, lock, console, limits or Limits(threading.Event()), around)
         return run.all(steps)
 
 
@@ -150,7 +137,8 @@ class _Run:
     def __init__(
         self,
         prepared: Prepared,
-        state: Path,
+        journal: Journal,
+        lock: Path,
         console: Console,
         limits: Limits,
         around: Around | None,
@@ -161,8 +149,8 @@ class _Run:
         self.console = console
         self.limits = limits
         self.around = around or Around()
-        self.journal = new_run(state)
-        self.lock = lock_of(_places(prepared.report.facts), state)
+        self.journal = journal
+        self.lock = lock
         self.results: list[Result] = []
         self.redactor = Redactor.of_this_machine(os.environ)
 
@@ -181,8 +169,6 @@ class _Run:
                 self.console.ended(result)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-        if self.journal.records:
-            self.journal.add("end")
         return self._report(tuple(steps))
 
     def _step(self, step: Step, scratch: Path) -> Result:
@@ -226,9 +212,7 @@ class _Run:
             prefix = _places(self.seen.facts)[1]
             busy = users(prefix) if prefix else ()
             if busy:
-                who = ", ".join(f"{user.name} (process {user.pid})" for user in busy[:3])
-                more = f" and {len(busy) - 3} more" if busy[3:] else ""
-                return f"in use by {who}{more}: close it, then run this again", True
+                return f"in use by {in_words(busy)}: close it, then run this again", True
         return "", False
 
     def _asked_for(self, step: Step) -> bool:
@@ -252,9 +236,6 @@ class _Run:
 
     def _look_again(self, step: Step) -> str:
         """What of that which the step should clear is still there, "" for nothing."""
-        other = step.arguments.get("judged_with")
-        if isinstance(other, str) and other:  # it made another environment: that one is judged now
-            self.request = _with_python(self.request, other)
         # Hashing everything anew after every step would take minutes and tell nothing new.
         self.request = dataclasses.replace(self.request, deep=False)
         self.seen = diagnose(self.request)
@@ -278,9 +259,7 @@ class _Run:
         return any(step.state == "sealed" and step.records for step in self.journal.steps())
 
     def _report(self, planned: tuple[Step, ...]) -> Report:
-        after = self.seen
-        if any(result.state == "done" for result in self.results):
-            after = diagnose(self.request)
+        after = self.seen  # as it was judged after the last step
         again = any(result.again for result in self.results)
         reboot = any(
             repair.id == "reboot"
@@ -359,7 +338,3 @@ def _same_cure(one: Finding, other: Finding, fix: str) -> bool:
 def _subject(finding: Finding) -> str:
     subject = finding.subject
     return subject.real if isinstance(subject, Private) else ""
-
-
-def _with_python(request: Request, python: str) -> Request:
-    return dataclasses.replace(request, wish=request.wish._replace(python=python))

@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from klein_doctor.exits import UsageError
+
 
 def state_folder(given: str, env: Mapping[str, str]) -> Path | None:
     """``--state-dir``, else the user's own state folder; None where there is no home for one."""
@@ -20,6 +22,21 @@ def state_folder(given: str, env: Mapping[str, str]) -> Path | None:
     import platformdirs
 
     return platformdirs.user_state_path("klein-doctor", appauthor=False)
+
+
+def need_state_folder(given: str, env: Mapping[str, str]) -> Path:
+    """As ``state_folder``, for what cannot be done without.
+
+    Raises:
+        UsageError: there is no home for one.
+    """
+    found = state_folder(given, env)
+    if found is None:
+        raise UsageError(
+            "there is no home folder to keep the journal and the originals in; name one with "
+            "--state-dir DIR"
+        )
+    return found
 
 
 def make_folder(folder: Path, mode: int = 0o700) -> None:

@@ -7,15 +7,13 @@ from typing import Any, NamedTuple
 from klein_doctor.model import Facts, Finding, Private, Repair
 from klein_doctor.recipe import Recipe
 
-KINDS = ("download", "packages", "config", "update", "move")
-GRADES = ("safe", "ask", "manual")
-
 
 class Step(NamedTuple):
     """One thing to do, decided from facts alone; nothing was touched yet.
 
     fix: the id of the fix that does it. title: what is done and where, in one line.
-    kind: one of KINDS. grade: one of GRADES; ``manual`` is shown and never run.
+    kind: ``download``, ``packages``, ``config``, ``update`` or ``move``.
+    grade: ``safe``, ``ask`` or ``manual``, which is shown and never run.
     arguments: what the fix needs to act: plain JSON values, real paths.
     paths: what it writes or creates. commands: what does the same by hand, as argv lists.
     bytes: to fetch, 0 for nothing, None where nobody can tell beforehand.
@@ -36,6 +34,17 @@ class Step(NamedTuple):
     touches: tuple[str, ...] = ()
 
 
+def by_hand(
+    fix: str,
+    kind: str,
+    title: str,
+    clears: tuple[str, ...],
+    commands: tuple[tuple[str | Private, ...], ...] = (),
+) -> Step:
+    """A step for the user to do: shown with its commands, and never run."""
+    return Step(fix, title, kind, "manual", {}, commands=commands, clears=clears)
+
+
 class Case(NamedTuple):
     """What a fix plans from. asked: the findings that name it, each with its reference to it.
 
@@ -46,6 +55,11 @@ class Case(NamedTuple):
     facts: Facts
     recipe: Recipe
     chosen: dict[str, str] = {}  # noqa: RUF012 - never written to
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Of the findings that name the fix."""
+        return tuple(finding.id for finding, _ in self.asked)
 
 
 class Plan(NamedTuple):

@@ -14,12 +14,11 @@ from klein_doctor.exits import Exit, UsageError
 from klein_doctor.outcomes import gb
 from klein_doctor.output import Output
 from klein_doctor.report.paths import shown
-from klein_doctor.state import state_folder
-from klein_doctor.transaction.in_use import users
-from klein_doctor.transaction.inverse import take_back
+from klein_doctor.state import need_state_folder
+from klein_doctor.transaction.in_use import in_words, users
 from klein_doctor.transaction.journal import Journal, StepRecord
 from klein_doctor.transaction.lock import NAME, Busy, held
-from klein_doctor.transaction.runs import backup_bytes, drop_backups, lock_in, runs
+from klein_doctor.transaction.runs import backup_bytes, drop_backups, lock_in, runs, undo_steps
 from klein_doctor.values import printable
 
 _GUARD = "guard-torch"
@@ -34,7 +33,7 @@ def undo(options: argparse.Namespace, output: Output, note: Callable[[str], None
     Raises:
         UsageError: there is no such run, or nothing of it can be taken back any more.
     """
-    journal = _run(options.run, _state(options))
+    journal = _run(options.run, need_state_folder(options.state_dir, os.environ))
     steps = [step for step in reversed(journal.steps()) if step.state != "undone"]
     if not steps:
         raise UsageError(f"run {journal.run} is taken back already")
@@ -52,9 +51,7 @@ def _taken_back(
     said: list[Said] = []
     try:
         with held(Path(lock)):
-            journal.add("undo")
-            for step in steps:
-                problems = take_back(journal, step)
+            for step, problems in undo_steps(journal, steps):
                 state = "left" if problems else "taken back"
                 said.append({"fix": step.fix, "title": step.title, "state": state,
                              "says": "; ".join(problems)})  # fmt: skip
@@ -74,8 +71,8 @@ def _busy(journal: Journal, steps: Sequence[StepRecord]) -> str:
         prefix = next((str(p.parent) for p in Path(root).parents if p.name == "lib"), root)
         found = users(prefix)
         if found:
-            who = ", ".join(f"{user.name} (process {user.pid})" for user in found[:3])
-            return f"{shown(Path(prefix))} is in use by {who}: close it, then run this again"
+            where, who = shown(Path(prefix)), in_words(found)
+            return f"{where} is in use by {who}: close it, then run this again"
     return ""
 
 
@@ -85,7 +82,7 @@ def forget(options: argparse.Namespace, output: Output, note: Callable[[str], No
     Raises:
         UsageError: no such run, or one that was broken off.
     """
-    state = _state(options)
+    state = need_state_folder(options.state_dir, os.environ)
     chosen = [_run(options.run, state)] if options.run else runs(state)
     said: list[Said] = []
     for journal in chosen:
@@ -108,7 +105,7 @@ def forget(options: argparse.Namespace, output: Output, note: Callable[[str], No
 
 def uninstall(options: argparse.Namespace, output: Output, note: Callable[[str], None]) -> Exit:
     """Take the guard out, drop originals, remove what is remembered; downloads stay."""
-    state = _state(options)
+    state = need_state_folder(options.state_dir, os.environ)
     said: list[Said] = []
     code = Exit.OK
     for journal in runs(state):
@@ -142,13 +139,6 @@ def _fetched(journal: Journal) -> list[Path]:
     records = [r for s in journal.steps() if s.state == "sealed" for r in s.records]
     paths = [Path(r["path"]) for r in records if r["do"] == "fetched"]
     return [path for path in paths if os.path.lexists(path)]
-
-
-def _state(options: argparse.Namespace) -> Path:
-    state = state_folder(options.state_dir, os.environ)
-    if state is None:
-        raise UsageError("there is no home folder to look in; name one with --state-dir DIR")
-    return state
 
 
 def _run(name: str, state: Path) -> Journal:

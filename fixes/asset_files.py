@@ -12,6 +12,7 @@ from klein_doctor.model import Finding, Private, known
 from klein_doctor.modelfiles import ModelFile
 from klein_doctor.outcomes import gib
 from klein_doctor.steps import Case, Step, StepFailed
+from klein_doctor.transaction.content import unused
 from klein_doctor.transaction.transaction import Transaction
 
 RENAME, QUARANTINE, PLACE = "rename-asset", "quarantine-asset", "place-assets"
@@ -58,18 +59,10 @@ def _name_for(file: ModelFile) -> str:
 def act_rename(step: Step, transaction: Transaction) -> str:
     """Give the file the name of what it is, or the next free one like it."""
     path = Path(step.arguments["path"])
-    target = _free(path.with_name(step.arguments["name"]))
+    target = unused(path.with_name(step.arguments["name"]))
     _there(path)
     transaction.move(path, target)
     return f"{path.name} is {target.name} now, in {path.parent}"
-
-
-def _free(path: Path) -> Path:
-    number, found = 1, path
-    while os.path.lexists(found):
-        number += 1
-        found = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return found
 
 
 def _there(path: Path) -> None:
@@ -95,10 +88,7 @@ def act_quarantine(step: Step, transaction: Transaction) -> str:
     """Rename it to what nothing loads, beside where it was."""
     path = Path(step.arguments["path"])
     _there(path)
-    number, target = 1, path.with_name(path.name + _ASIDE)
-    while os.path.lexists(target):
-        number += 1
-        target = path.with_name(f"{path.name}{_ASIDE}-{number}")
+    target = unused(path.with_name(path.name + _ASIDE), at_end=True)
     transaction.move(path, target)
     return f"{path} is {target.name} now, which nothing loads"
 

@@ -68,7 +68,7 @@ def _folder(case: Case) -> Step:
         ID, f"fetch what the diffusers folder lacks, of {gb(size)} in all", "download", "ask",
         {"role": "", "route": "diffusers", "comfyui": ""}, paths=paths,
         commands=(("klein-doctor", "download", "--route", "diffusers"),), bytes=size, undo=_UNDO,
-        clears=tuple(finding.id for finding, _ in case.asked),
+        clears=case.ids,
     )  # fmt: skip
 
 
@@ -79,8 +79,6 @@ def act(step: Step, transaction: Transaction) -> str:
     from klein_doctor.download.command import fetch
     from klein_doctor.exits import UsageError
 
-    taken: list[Path] = []
-
     def expect(errand: Errand) -> None:
         for job in errand.jobs:
             if os.path.lexists(job.destination):
@@ -89,7 +87,6 @@ def act(step: Step, transaction: Transaction) -> str:
             parked = _parked(job.destination, dict(job.asset.builds), transaction)
             if parked is not None:
                 transaction.move(parked, job.destination)
-                taken.append(job.destination)
             else:
                 transaction.fetched(job.destination)
 

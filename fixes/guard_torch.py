@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from klein_doctor.environment import from_conda, isolated, kept, shared, tool
+from klein_doctor.environment import isolated, kept, shared, tool
 from klein_doctor.fixing import Fix
 from klein_doctor.guard import (
     BLACKLIST,
@@ -17,7 +17,8 @@ from klein_doctor.guard import (
     recorded,
 )
 from klein_doctor.model import Facts, Private, known
-from klein_doctor.steps import Case, Step, StepFailed
+from klein_doctor.outcomes import from_conda
+from klein_doctor.steps import Case, Step, StepFailed, by_hand
 from klein_doctor.transaction.transaction import Transaction
 
 ID = "guard-torch"
@@ -27,7 +28,7 @@ _UNDO = "takes the constraint and the names out again"
 
 def plan(case: Case) -> list[Step]:
     """One step; by hand where no file of the environment would be obeyed or is ours to write."""
-    facts, clears = case.facts, tuple(finding.id for finding, _ in case.asked)
+    facts, clears = case.facts, case.ids
     python, pins = known(facts.interpreter), kept(facts)
     if python is None or not pins:
         return []
@@ -38,7 +39,7 @@ def plan(case: Case) -> list[Step]:
         reason = f"uv reads no file of the environment: set UV_CONSTRAINT to one with {pins[0]}"
     if reason:
         title = f"keep {' and '.join(pins)}; {reason}"
-        return [Step(ID, title, "config", "manual", {}, clears=clears)]
+        return [by_hand(ID, "config", title, clears)]
     conf, folders = conf_name(facts), _manager_folders(facts)
     paths = [python.prefix.below(CONSTRAINTS), python.prefix.below(conf)]
     names = ", ".join(each.partition("==")[0] for each in pins)

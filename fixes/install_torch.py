@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from klein_doctor.card import card
 from klein_doctor.environment import (
     TRIO,
     compiled_for_torch,
-    from_conda,
     isolated,
     kept,
     shared,
@@ -18,36 +16,38 @@ from klein_doctor.environment import (
 from klein_doctor.fixing import Fix
 from klein_doctor.guard import conf_name, repin
 from klein_doctor.model import Facts, Known, Private, Repair, known
-from klein_doctor.outcomes import wheel_choice
-from klein_doctor.steps import Case, Step, StepFailed
+from klein_doctor.outcomes import from_conda, wheel_choice
+from klein_doctor.steps import Case, Step, StepFailed, by_hand
 from klein_doctor.transaction.packages import Change, Changed, change_packages
 from klein_doctor.transaction.transaction import Transaction
 from klein_doctor.wheels import Choice
 
 ID = "install-torch"
-_UNDO = "puts the packages back from the copies that are kept, without network"
+UNDO = "puts the packages back from the copies that are kept, without network"
 
 
 def plan(case: Case) -> list[Step]:
     """One step; by hand where conda or the system owns the packages."""
-    clears = tuple(finding.id for finding, _ in case.asked)
+    clears = case.ids
     repair = case.asked[0][1]
     python, found = known(case.facts.interpreter), card(case.facts)
     choice = (
         wheel_choice(case.facts, case.recipe, found.value) if isinstance(found, Known) else None
     )
     if python is None or choice is None:
-        return [_by_hand(repair, repair.summary, clears)]
+        return [by_hand(ID, "packages", repair.summary, clears, repair.commands)]
     reason = _not_ours(case.facts)
     if reason:
-        return [_by_hand(repair, f"{repair.summary}; {reason}", clears)]
+        title = f"{repair.summary}; {reason}"
+        return [by_hand(ID, "packages", title, clears, repair.commands)]
     touches = compiled_for_torch(case.facts, f"{choice.torch}+{choice.variant}")
     if touches and case.chosen.get("environment") != "here":
         words = (
             f"{repair.summary}: it would leave {', '.join(touches)} without the torch they were "
             "compiled for; answer environment = 'here' to do it all the same"
         )
-        return [_by_hand(repair, words, clears)._replace(touches=touches)]
+        step = by_hand(ID, "packages", words, clears, repair.commands)
+        return [step._replace(touches=touches)]
     return [_step(repair, choice, case.facts, clears, touches)]
 
 
@@ -58,26 +58,20 @@ def _not_ours(facts: Facts) -> str:
     return shared(facts)
 
 
-def _by_hand(repair: Repair, title: str, clears: tuple[str, ...]) -> Step:
-    return Step(
-        ID, title, "packages", "manual", {}, commands=repair.commands, clears=clears
-    )  # fmt: skip
-
-
 def _step(
     repair: Repair, choice: Choice, facts: Facts, clears: tuple[str, ...], touches: tuple[str, ...]
 ) -> Step:
     python = known(facts.interpreter)
-    arguments: dict[str, Any] = {
-        "python": python.path.real, "install": list(choice.packages), "index": choice.index_url,
-        "tool": tool(python), "isolated": isolated(python), "again": _same(choice, facts),
-        "prefix": python.prefix.real, "conf": conf_name(facts),
-    }  # fmt: skip
+    change = Change(
+        python=python.path.real, install=choice.packages, index_url=choice.index_url,
+        tool=tool(python), isolated=isolated(python), again=_same(choice, facts),
+    )  # fmt: skip
+    guard = {"prefix": python.prefix.real, "conf": conf_name(facts)}
     title = f"install {' and '.join(choice.packages)} together in {python.prefix.local}"
     places: tuple[Private, ...] = python.site_packages or (python.prefix,)
     return Step(
-        ID, title, "packages", "ask", arguments, paths=places, commands=repair.commands,
-        bytes=None, undo=_UNDO, clears=clears, touches=touches,
+        ID, title, "packages", "ask", {"change": change._asdict(), **guard}, paths=places,
+        commands=repair.commands, bytes=None, undo=UNDO, clears=clears, touches=touches,
     )  # fmt: skip
 
 
@@ -88,13 +82,8 @@ def _same(choice: Choice, facts: Facts) -> bool:
 
 def act(step: Step, transaction: Transaction) -> str:
     """Resolve and fetch, then move the old ones out and the new ones in."""
-    told = step.arguments
-    if told["prefix"]:
-        repin(Path(told["prefix"]), told["install"], told["conf"], transaction)
-    change = Change(
-        python=told["python"], install=tuple(told["install"]), index_url=told["index"],
-        tool=told["tool"], isolated=told["isolated"], again=told["again"],
-    )  # fmt: skip
+    change = Change(**step.arguments["change"])
+    repin(Path(step.arguments["prefix"]), change.install, step.arguments["conf"], transaction)
     changed = change_packages(change, transaction)
     if not changed.installed:
         raise StepFailed("the packages are there already, so the fault is elsewhere")

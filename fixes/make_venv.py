@@ -11,7 +11,7 @@ from klein_doctor.fixing import Fix
 from klein_doctor.guard import recorded
 from klein_doctor.model import Facts, Known, known
 from klein_doctor.outcomes import wheel_choice
-from klein_doctor.steps import Case, Step, StepFailed
+from klein_doctor.steps import Case, Step, StepFailed, by_hand
 from klein_doctor.transaction.prepared import Change, called, children
 from klein_doctor.transaction.transaction import Transaction
 from klein_doctor.wheels import Choice
@@ -24,15 +24,10 @@ _HOUR_S = 3600.0
 def plan(case: Case) -> list[Step]:
     """One step below ComfyUI's folder; by hand without ComfyUI, or where no build is known."""
     facts, repair = case.facts, case.asked[0][1]
-    clears = tuple(finding.id for finding, _ in case.asked)
+    clears = case.ids
     python, comfyui, choice = known(facts.interpreter), known(facts.comfyui), _choice(case)
     if python is None or comfyui is None or choice is None:
-        return [
-            Step(
-                ID, repair.summary, "packages", "manual", {}, commands=repair.commands,
-                clears=clears,
-            )
-        ]  # fmt: skip
+        return [by_hand(ID, "packages", repair.summary, clears, repair.commands)]
     folder, windows = comfyui.root.below(_FOLDER), _windows(facts)
     inside = folder.below("Scripts" if windows else "bin")
     new = inside.below("python.exe" if windows else "python")

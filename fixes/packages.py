@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from klein_doctor.environment import isolated, kept, shared, tool
-from klein_doctor.fixes.install_torch import in_words
+from klein_doctor.fixes.install_torch import UNDO, in_words
 from klein_doctor.fixing import Fix
 from klein_doctor.model import Finding, Repair, known
-from klein_doctor.steps import Case, Step, StepFailed
+from klein_doctor.steps import Case, Step, StepFailed, by_hand
 from klein_doctor.transaction.packages import Change, change_packages
 from klein_doctor.transaction.transaction import Transaction
 
-_UNDO = "puts the packages back from the copies that are kept, without network"
 _EXTENSION, _PYNVML, _RESOLVE = "remove-extension", "remove-pynvml", "resolve-packages"
 _HUB, _STACK, _REQUIREMENTS = "update-hub-client", "install-diffusers-stack", "install-requirements"
 _NVML = "nvidia-ml-py"
@@ -34,19 +33,16 @@ def _step(
     python = known(case.facts.interpreter)
     reason = "the Python that runs the model is not known" if python is None else shared(case.facts)
     if python is None or reason:
-        return Step(
-            fix, f"{title}; {reason}", "packages", "manual", {}, commands=repair.commands,
-            clears=clears,
-        )  # fmt: skip
-    arguments = {
-        "python": python.path.real, "install": list(install), "remove": list(remove),
-        "requirements": requirements, "keep": list(kept(case.facts)), "tool": tool(python),
-        "isolated": isolated(python), "again": again,
-    }  # fmt: skip
+        return by_hand(fix, "packages", f"{title}; {reason}", clears, repair.commands)
+    change = Change(
+        python=python.path.real, install=tuple(install), remove=tuple(remove),
+        keep=kept(case.facts), requirements=requirements, tool=tool(python),
+        isolated=isolated(python), again=again,
+    )  # fmt: skip
     return Step(
-        fix, f"{title} in {python.prefix.local}", "packages", "ask", arguments,
+        fix, f"{title} in {python.prefix.local}", "packages", "ask", change._asdict(),
         paths=python.site_packages or (python.prefix,), commands=repair.commands,
-        bytes=None if install or requirements else 0, undo=_UNDO, clears=clears,
+        bytes=None if install or requirements else 0, undo=UNDO, clears=clears,
     )  # fmt: skip
 
 
@@ -122,13 +118,7 @@ def plan_requirements(case: Case) -> list[Step]:
 
 def act(step: Step, transaction: Transaction) -> str:
     """Change the packages that were planned."""
-    told = step.arguments
-    change = Change(
-        python=told["python"], install=tuple(told["install"]), remove=tuple(told["remove"]),
-        keep=tuple(told["keep"]), requirements=told["requirements"], tool=told["tool"],
-        isolated=told["isolated"], again=told["again"],
-    )  # fmt: skip
-    changed = change_packages(change, transaction)
+    changed = change_packages(Change(**step.arguments), transaction)
     if not changed.installed and not changed.removed:
         raise StepFailed("the packages are as wanted already, so the fault is elsewhere")
     return in_words(changed)

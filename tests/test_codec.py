@@ -67,6 +67,7 @@ PLAIN = {
     str: TEXTS,
     int: st.integers(1 - 2**63, 2**63 - 1),
     bool: st.booleans(),
+    float: st.floats(-1e18, 1e18),
     Private: TEXTS.map(Private.plain),
     type(None): st.none(),
 }

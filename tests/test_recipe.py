@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaging.version import Version
 
-from klein_doctor import options
+from klein_doctor import arguments
 from klein_doctor import recipe as recipes
 from klein_doctor.recipe import RECIPES, RecipeError, pair
 from klein_doctor.recipe_memory import ROUTES
@@ -75,7 +75,7 @@ def test_the_oldest_table_says_of_which_day_all_are(tmp_path: Path, name: str) -
 
 
 def test_the_command_line_offers_every_route() -> None:
-    assert options.ROUTES == ("auto", *ROUTES)
+    assert arguments.ROUTES == ("auto", *ROUTES)
 
 
 def test_generations_leave_no_gap() -> None:

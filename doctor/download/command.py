@@ -6,11 +6,9 @@ import argparse
 import contextlib
 import os
 import re
-import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from klein_doctor.download import remembered
 from klein_doctor.download.faults import DownloadError, Stopped, forbidden
@@ -22,6 +20,7 @@ from klein_doctor.download.run import Done, Step, Tools, need_room, perform, sto
 from klein_doctor.download.sources import HubSource, MirrorSource, Source, require_client
 from klein_doctor.exits import Exit, UsageError
 from klein_doctor.identity.digest import DigestStore
+from klein_doctor.interrupts import ends_politely
 from klein_doctor.outcomes import gb
 from klein_doctor.output import Output
 from klein_doctor.probes.outside import Outside
@@ -74,7 +73,7 @@ def fetch(
             downloads, DigestStore(state), sources, display(options.progress), stop,
             options.deep, threading.Event(), _xet(options, sources),
         )  # fmt: skip
-        with _signals(tools.stop), _deadline(deadline, tools):
+        with ends_politely(tools.stop), _deadline(deadline, tools):
             summary = _run(options, errand, tools)
     except OSError as error:
         raise UsageError(f"{error.filename or 'a folder'}: {error.strerror or error}") from error
@@ -292,26 +291,3 @@ def _deadline(after_s: float, tools: Tools) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
-
-
-@contextlib.contextmanager
-def _signals(stop: threading.Event) -> Iterator[None]:
-    """A polite request to end is taken like Ctrl-C: what came is kept."""
-
-    def ask(*_: Any) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = {}
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        if number is None or signal.getsignal(number) == signal.SIG_IGN:
-            continue  # nohup and the like wish it ignored
-        if threading.current_thread() is threading.main_thread():
-            before[number] = signal.signal(number, ask)
-    try:
-        yield
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)

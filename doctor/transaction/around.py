@@ -10,7 +10,6 @@ class Around(NamedTuple):
     """state_dir, recipe: folders, "" for the usual. stop: set when the run is to end.
 
     offline, assets_from, use_hf_token, xet, progress: as the options of a download.
-    deadline_s: seconds left when the run began, None for all.
     """
 
     state_dir: str = ""
@@ -19,6 +18,5 @@ class Around(NamedTuple):
     assets_from: str = ""
     use_hf_token: bool = False
     xet: bool = False
-    deadline_s: float | None = None
     progress: str = "plain"
     stop: threading.Event | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import secrets
 from collections.abc import Iterable
@@ -50,6 +51,14 @@ def write_list(path: Path, paths: Iterable[str]) -> None:
 def read_list(path: Path) -> frozenset[str]:
     """The paths that ``write_list`` wrote."""
     return frozenset(path.read_bytes().decode("utf-8", "surrogateescape").split("\n"))
+
+
+def unused(path: Path, *, at_end: bool = False) -> Path:
+    """This path, or one like it that is not taken: a number before its extension, or at its end."""
+    stem, tail = (path.name, "") if at_end else (path.stem, path.suffix)
+    names = (f"{stem}-{number}{tail}" for number in itertools.count(2))
+    paths = itertools.chain([path], map(path.with_name, names))
+    return next(each for each in paths if not os.path.lexists(each))
 
 
 def temporary(path: Path) -> Path:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import psutil
+
+_SHOWN = 3
 
 
 class User(NamedTuple):
@@ -27,6 +30,12 @@ def users(prefix: str) -> tuple[User, ...]:
         if process.pid not in own and _uses(process, top, prefix):
             found.append(User(process.pid, process.info.get("name") or "?"))
     return tuple(found)
+
+
+def in_words(found: Sequence[User]) -> str:
+    """Who it is, in a few words."""
+    who = ", ".join(f"{user.name} (process {user.pid})" for user in found[:_SHOWN])
+    return f"{who} and {len(found) - _SHOWN} more" if found[_SHOWN:] else who
 
 
 def _line() -> set[int]:

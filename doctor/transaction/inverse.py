@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from klein_doctor.state import make_folder, own_like_parent
-from klein_doctor.transaction.content import digest, listing
+from klein_doctor.transaction.content import digest, listing, read_list, unused
 from klein_doctor.transaction.journal import Journal, Record, StepRecord
 from klein_doctor.transaction.records import compiled_in
 
@@ -123,9 +123,7 @@ def _tree(record: Record, journal: Journal, step: StepRecord) -> list[str]:
         (r for r in step.records if r["do"] == "filled" and r["path"] == record["path"]), None
     )
     if step.state == "sealed" and told is not None:
-        had = set(
-            (journal.folder / told["listing"]).read_text("utf-8", "surrogateescape").split("\n")
-        )
+        had = read_list(journal.folder / told["listing"])
         ours = ("__pycache__", ".git")
         later = [p for p in listing([path]) if p not in had and not _within(p, ours)]
         if later:
@@ -208,9 +206,7 @@ def _begun(added: Record, step: StepRecord) -> Record:
 
 
 def _before(record: Record, journal: Journal) -> frozenset[str]:
-    return frozenset(
-        (journal.folder / record["before"]).read_text("utf-8", "surrogateescape").split("\n")
-    )
+    return read_list(journal.folder / record["before"])
 
 
 def _kept(record: Record, before: frozenset[str]) -> set[str]:
@@ -263,11 +259,7 @@ def _drop_empty(folder: str, kept: set[str]) -> None:
 def _fetched(record: Record, _: Journal, __: StepRecord) -> list[str]:
     path = Path(record["path"])
     if os.path.lexists(path):
-        parked, number = path.with_name(f"{path.name}.parked"), 1
-        while os.path.lexists(parked):
-            number += 1
-            parked = path.with_name(f"{path.name}.parked-{number}")
-        os.rename(path, parked)
+        os.rename(path, unused(path.with_name(f"{path.name}.parked"), at_end=True))
     return []
 
 

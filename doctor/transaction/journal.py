@@ -75,14 +75,21 @@ class Journal:
     def state(self) -> str:
         """``open`` where something is unfinished, ``undone`` where nothing was changed or is
         left of it, ``done``, or ``forgotten``."""
-        done = {record["do"] for record in self.records}
-        if "forgotten" in done:
+        if any(record["do"] == "forgotten" for record in self.records):
             return "forgotten"
-        states = {step.state for step in self.steps()}
-        if "open" in states or ("undo" in done and "sealed" in states):
+        steps = self.steps()
+        if any(self.unfinished(step) for step in steps):
             return "open"
-        did = any(step.state == "sealed" and step.records for step in self.steps())
-        return "done" if did else "undone"
+        return "done" if any(s.state == "sealed" and s.records for s in steps) else "undone"
+
+    def unfinished(self, step: StepRecord) -> bool:
+        """Whether a kill broke a step off, or the undo that was to take it back."""
+        return step.state == "open" or (step.state == "sealed" and step.number in self._undoing())
+
+    def _undoing(self) -> set[int]:
+        """The steps of an undo that began and came to no end."""
+        last = next((r for r in reversed(self.records) if r["do"].startswith("undo-")), None)
+        return set(last["steps"]) if last is not None and last["do"] == "undo-begins" else set()
 
     def _step(self, begin: Record) -> StepRecord:
         number = begin["step"]

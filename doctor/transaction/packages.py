@@ -8,32 +8,40 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from packaging.utils import canonicalize_name as canonical
 from packaging.version import InvalidVersion, Version
 
 from klein_doctor.outcomes import gib
 from klein_doctor.steps import StepFailed
-from klein_doctor.transaction import pip_tool, uv_tool
-from klein_doctor.transaction.prepared import Change, Layout, Prepared, children
+from klein_doctor.transaction.pip_tool import Pip
+from klein_doctor.transaction.prepared import (
+    Change,
+    Layout,
+    Prepared,
+    Tool,
+    children,
+    named,
+    once_more,
+)
 from klein_doctor.transaction.records import (
     Installed,
-    canonical,
     claims,
     conda_record,
     files_of,
     installed,
 )
 from klein_doctor.transaction.transaction import Transaction
+from klein_doctor.transaction.uv_tool import Uv
 
 __all__ = ["Change", "Changed", "change_packages"]
 _SPARE = 256 << 20  # bytes that stay free, for what others write meanwhile
-_TOOLS = {"pip": pip_tool.prepare, "uv": uv_tool.prepare}
+_TOOLS: dict[str, Callable[[Change, Path, Transaction], Tool]] = {"pip": Pip, "uv": Uv}
 _ASK = """
 import json, site, sys, sysconfig
 p = sysconfig.get_paths()
@@ -120,11 +128,20 @@ def _prepare(
 ) -> Prepared:
     if not change.install and not change.requirements:
         return Prepared((), (), 0, lambda: None)
-    tool = _TOOLS.get(change.tool)
-    if tool is None:
+    kind = _TOOLS.get(change.tool)
+    if kind is None:
         raise StepFailed(f"{change.tool!r} is no tool that installs packages: pip or uv")
     with _no_new_lock(layout):
-        return tool(change, layout, there, here, transaction)
+        tool = kind(change, here, transaction)
+        transaction.note(f"asking {change.tool} what would change")
+        pins = tool.resolve(change.install, change.requirements)
+        if change.again:
+            pins += tool.resolve_again(once_more(change, pins, there))
+        if not pins:
+            return Prepared((), (), 0, lambda: None)
+        transaction.note("fetching " + ", ".join(str(pin) for pin in pins))
+        files, size = tool.fetch(pins, layout)
+        return Prepared(tuple(pins), tuple(files), size, lambda: tool.install(pins))
 
 
 @contextlib.contextmanager
@@ -144,8 +161,7 @@ def _going(
 ) -> list[Installed]:
     """What will be moved out: the old of what changes, and what is to be removed."""
     wanted = {pin.name for pin in prepared.pins}
-    named = {name for each in change.install if (name := named_in(each))}
-    removed = {canonical(name) for name in change.remove} - named
+    removed = {canonical(name) for name in change.remove} - set(named(change))
     found = []
     for one in there:
         if one.name not in wanted | removed:
@@ -158,12 +174,6 @@ def _going(
                 "remove it with what installed it"
             )
     return found
-
-
-def named_in(requirement: str) -> str:
-    """The name in a requirement, as indexes spell it; "" where it is an address or a path."""
-    match = re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:$|[\[;<>=!~@( ])", requirement)
-    return canonical(match.group(1)) if match else ""
 
 
 def _refuse(prepared: Prepared, change: Change, layout: Layout, there: list[Installed]) -> None:
@@ -250,10 +260,9 @@ def _verify(change: Change, layout: Layout, prepared: Prepared) -> None:
         if [_plain(one.version) for one in found] != [_plain(pin.version)]:
             said = ", ".join(one.version for one in found) or "nothing"
             raise StepFailed(f"{pin} was to be installed, and {said} is there")
-    wanted = {pin.name for pin in prepared.pins}
-    named = {name for each in change.install if (name := named_in(each))}
+    wanted = {*(pin.name for pin in prepared.pins), *named(change)}
     for name in map(canonical, change.remove):
-        if name in now and name not in wanted | named:
+        if name in now and name not in wanted:
             raise StepFailed(f"{now[name][0]} was to be removed and is still there")
 
 

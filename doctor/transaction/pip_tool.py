@@ -13,54 +13,38 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from packaging.utils import canonicalize_name as canonical
 
 from klein_doctor.steps import StepFailed
 from klein_doctor.transaction.prepared import (
     Change,
     Layout,
     Pin,
-    Prepared,
     called,
     children,
-    once_more,
+    constraints,
 )
-from klein_doctor.transaction.records import Installed, canonical
 from klein_doctor.transaction.transaction import Transaction
 
 _FIRST = (22, 2)  # the pip that learnt --report
 
 
-def prepare(
-    change: Change, layout: Layout, there: list[Installed], here: Path, transaction: Transaction
-) -> Prepared:
-    """Resolve, fetch, and answer with what is ready; nothing of the target is touched.
+class Pip:
+    """The target's own pip, as a Tool.
 
     Raises:
-        StepFailed: as pip says.
+        StepFailed: it is too old.
     """
-    pip = _Pip(change, here, transaction)
-    pip.refuse_if_too_old()
-    transaction.note("asking pip what would change")
-    pins = pip.resolve(change.install, change.requirements)
-    if change.again:
-        pins += pip.resolve(once_more(change, pins, there), "", forced=True)
-    if not pins:
-        return Prepared((), (), 0, lambda: None)
-    transaction.note("fetching " + ", ".join(str(pin) for pin in pins))
-    wheels = pip.fetch(pins)
-    files, size = _contents(wheels, layout)
-    return Prepared(tuple(pins), tuple(files), size, lambda: pip.install(pins))
 
-
-class _Pip:
     def __init__(self, change: Change, here: Path, transaction: Transaction):
         self._change = change
         self._here = here
         self._transaction = transaction
         self._argv = [change.python, *(["-s"] if change.isolated else []), "-m", "pip"]
         self._index = ["--index-url", change.index_url] if change.index_url else []
+        self._refuse_if_too_old()
 
-    def refuse_if_too_old(self) -> None:
+    def _refuse_if_too_old(self) -> None:
         said = self._run("--version", limit_s=120)
         match = re.match(r"pip (\d+)\.(\d+)", said)
         if match and (int(match.group(1)), int(match.group(2))) < _FIRST:
@@ -69,8 +53,15 @@ class _Pip:
                 f"tell what it would do: run {' '.join(self._argv)} install --upgrade pip first"
             )
 
-    def resolve(self, wanted: Sequence[str], requirements: str, forced: bool = False) -> list[Pin]:
+    def resolve(self, wanted: Sequence[str], requirements: str) -> list[Pin]:
         """What would be installed that is not there as wanted."""
+        return self._resolve(wanted, requirements)
+
+    def resolve_again(self, wanted: Sequence[str]) -> list[Pin]:
+        """These versions, although they are there."""
+        return self._resolve(wanted, "", forced=True)
+
+    def _resolve(self, wanted: Sequence[str], requirements: str, forced: bool = False) -> list[Pin]:
         if not wanted and not requirements:
             return []
         report = self._here / f"report-{'again' if forced else 'first'}.json"
@@ -79,10 +70,7 @@ class _Pip:
             argv.append("--no-deps")
         if forced:
             argv.append("--force-reinstall")
-        if self._change.keep:
-            constraints = self._here / "keep.txt"
-            constraints.write_text("\n".join(self._change.keep) + "\n", encoding="utf-8")
-            argv += ["-c", str(constraints)]
+        argv += constraints(self._change, self._here)
         if requirements:
             argv += ["-r", requirements]
         self._run(*argv, "--", *wanted)
@@ -92,8 +80,8 @@ class _Pip:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StepFailed("pip's report of what it would do cannot be read") from error
 
-    def fetch(self, pins: Sequence[Pin]) -> list[Path]:
-        """The wheels of these pins; sources are built."""
+    def fetch(self, pins: Sequence[Pin], layout: Layout) -> tuple[list[Path], int]:
+        """The wheels of these pins, built from sources where there are none, by files and bytes."""
         wheels = self._here / "wheels"
         wheels.mkdir()
         hashed = [pin for pin in pins if pin.hashes and not pin.where]
@@ -112,7 +100,7 @@ class _Pip:
         for pin in pins:
             if (pin.name, pin.version) not in found:
                 raise StepFailed(f"pip did not fetch {pin}, which it had resolved")
-        return [found[pin.name, pin.version] for pin in pins]
+        return _contents([found[pin.name, pin.version] for pin in pins], layout)
 
     def install(self, pins: Sequence[Pin]) -> None:
         """Put the wheels in: no network, no index; by name, so that no address is written down."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name as canonical
 
 from klein_doctor.steps import StepFailed
-from klein_doctor.transaction.records import Installed, canonical
+from klein_doctor.transaction.records import Installed
 from klein_doctor.transaction.transaction import Transaction
 from klein_doctor.values import printable
 
@@ -105,6 +107,22 @@ class Prepared(NamedTuple):
     install: Callable[[], None]
 
 
+class Tool(Protocol):
+    """A program that installs packages. Every method raises StepFailed, as the program says."""
+
+    def resolve(self, wanted: Sequence[str], requirements: str) -> list[Pin]:
+        """What would be installed that is not there as wanted."""
+
+    def resolve_again(self, wanted: Sequence[str]) -> list[Pin]:
+        """These versions, although they are there."""
+
+    def fetch(self, pins: Sequence[Pin], layout: Layout) -> tuple[list[Path], int]:
+        """Bring them to this machine: the files they will become, and their bytes."""
+
+    def install(self, pins: Sequence[Pin]) -> None:
+        """Put in what was fetched, without network."""
+
+
 def children(change: Change) -> dict[str, str]:
     """The environment of the programs; an empty value takes a variable out.
 
@@ -139,6 +157,15 @@ def children(change: Change) -> dict[str, str]:
         gone = ("UV_EXTRA_INDEX_URL", "UV_INDEX", "UV_DEFAULT_INDEX", "UV_INDEX_URL")
         env |= dict.fromkeys((*gone, "UV_FIND_LINKS", "UV_NO_INDEX", "UV_TORCH_BACKEND"), "")
     return env
+
+
+def constraints(change: Change, here: Path) -> list[str]:
+    """The arguments that keep what is to stay."""
+    if not change.keep:
+        return []
+    path = here / "keep.txt"
+    path.write_text("\n".join(change.keep) + "\n", encoding="utf-8")
+    return ["-c", str(path)]
 
 
 def called(
@@ -186,16 +213,21 @@ _NETWORK = (
 )  # fmt: skip
 
 
+def named(change: Change) -> list[str]:
+    """The names of what is to be installed; what is an address or a path has none."""
+    found: list[str] = []
+    for each in change.install:
+        with contextlib.suppress(InvalidRequirement):
+            found.append(canonical(Requirement(each).name))
+    return found
+
+
 def once_more(change: Change, pins: Sequence[Pin], there: Sequence[Installed]) -> list[str]:
     """The versions that are there of what is named and would not change by itself."""
     changing = {pin.name for pin in pins}
     versions = {one.name: one.version for one in reversed(there)}
     found = []
-    for each in change.install:
-        try:
-            name = canonical(Requirement(each).name)
-        except InvalidRequirement:
-            continue
+    for name in named(change):
         if name not in changing and name in versions:
             found.append(f"{name}=={versions[name]}")
     return found

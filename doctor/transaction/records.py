@@ -13,6 +13,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from packaging.utils import canonicalize_name as canonical
+
 from klein_doctor.steps import StepFailed
 from klein_doctor.values import printable
 
@@ -42,11 +44,6 @@ class Installed(NamedTuple):
 
     def __str__(self) -> str:
         return printable(f"{self.name} {self.version}", 120)
-
-
-def canonical(name: str) -> str:
-    """A distribution's name as indexes spell it (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def installed(folders: Iterable[Path]) -> list[Installed]:

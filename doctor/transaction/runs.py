@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import datetime
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from klein_doctor.transaction.inverse import take_back
-from klein_doctor.transaction.journal import NAME, Journal
+from klein_doctor.transaction.journal import NAME, Journal, StepRecord
 from klein_doctor.transaction.lock import Busy, held
 
 _FOLDER = "runs"
@@ -58,13 +59,23 @@ def recover(state: Path) -> tuple[list[str], list[str]]:
 
 def _back(journal: Journal, done: list[str], problems: list[str]) -> None:
     shutil.rmtree(journal.folder / SCRATCH, ignore_errors=True)
-    undoing = any(record["do"] == "undo" for record in journal.records)
-    for step in reversed(journal.steps()):
-        if step.state == "open" or (undoing and step.state == "sealed"):
-            failed = take_back(journal, step)
-            problems += failed
-            if not failed:
-                done.append(f"taken back, as run {journal.run} was broken off: {step.title}")
+    for step, failed in undo_steps(journal, filter(journal.unfinished, reversed(journal.steps()))):
+        problems += failed
+        if not failed:
+            done.append(f"taken back, as run {journal.run} was broken off: {step.title}")
+
+
+def undo_steps(journal: Journal, steps: Iterable[StepRecord]) -> list[tuple[StepRecord, list[str]]]:
+    """Take back steps, the last one first; answers with each and what of it could not be.
+
+    The journal tells when it begins and ends: one that is killed between is ended by the next run,
+    and what could not be taken back is not tried again by itself.
+    """
+    steps = list(steps)
+    journal.add("undo-begins", steps=[step.number for step in steps])
+    done = [(step, take_back(journal, step)) for step in steps]
+    journal.add("undo-ends")
+    return done
 
 
 def lock_in(journal: Journal) -> str:

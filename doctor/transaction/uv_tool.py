@@ -9,44 +9,30 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from packaging.utils import canonicalize_name as canonical
+
 from klein_doctor.steps import StepFailed
 from klein_doctor.transaction.prepared import (
     Change,
     Layout,
     Pin,
-    Prepared,
     called,
     children,
-    once_more,
+    constraints,
 )
-from klein_doctor.transaction.records import Installed, canonical, installed
+from klein_doctor.transaction.records import installed
 from klein_doctor.transaction.transaction import Transaction
 
 _LINE = re.compile(r"^\s*([+~])\s+([A-Za-z0-9._-]+)==(\S+)(?:\s+\(from (.+)\))?\s*$")
 
 
-def prepare(
-    change: Change, layout: Layout, there: list[Installed], here: Path, transaction: Transaction
-) -> Prepared:
-    """Resolve, fetch everything into uv's cache, and answer with what is ready.
+class Uv:
+    """uv, as a Tool, for environments that have no pip or are uv's own.
 
     Raises:
-        StepFailed: as uv says, or uv is not there.
+        StepFailed: it is not there.
     """
-    uv = _Uv(change, here, transaction)
-    transaction.note("asking uv what would change")
-    pins = uv.resolve(change.install, change.requirements)
-    if change.again:
-        pins += uv.resolve_again(once_more(change, pins, there))
-    if not pins:
-        return Prepared((), (), 0, lambda: None)
-    transaction.note("fetching " + ", ".join(str(pin) for pin in pins))
-    whole = uv.fetch(pins)
-    files, size = _contents(whole, layout)
-    return Prepared(tuple(pins), tuple(files), size, uv.install)
 
-
-class _Uv:
     def __init__(self, change: Change, here: Path, transaction: Transaction):
         found = shutil.which("uv")
         if found is None:
@@ -64,17 +50,17 @@ class _Uv:
         if os.environ.get("UV_NO_CACHE"):  # what is fetched has to lie somewhere until it is used
             self._common += ["--cache-dir", str(here / "cache")]
 
-    def resolve(self, wanted: Sequence[str], requirements: str, *more: str) -> list[Pin]:
+    def resolve(self, wanted: Sequence[str], requirements: str) -> list[Pin]:
         """What would be installed that is not there as wanted."""
+        return self._resolve(wanted, requirements)
+
+    def _resolve(self, wanted: Sequence[str], requirements: str, *more: str) -> list[Pin]:
         if not wanted and not requirements:
             return []
         argv = ["install", "--dry-run", *self._common, *more]
         if self._change.no_deps and "--no-deps" not in more:
             argv.append("--no-deps")
-        if self._change.keep:
-            constraints = self._here / "keep.txt"
-            constraints.write_text("\n".join(self._change.keep) + "\n", encoding="utf-8")
-            argv += ["-c", str(constraints)]
+        argv += constraints(self._change, self._here)
         if requirements:
             argv += ["-r", requirements]
         lines: list[str] = []
@@ -85,18 +71,18 @@ class _Uv:
     def resolve_again(self, wanted: Sequence[str]) -> list[Pin]:
         """These versions, although they are there."""
         named = [part for each in wanted for part in ("--reinstall-package", each.split("==")[0])]
-        return self.resolve(wanted, "", "--no-deps", *named)
+        return self._resolve(wanted, "", "--no-deps", *named)
 
-    def fetch(self, pins: Sequence[Pin]) -> Path:
+    def fetch(self, pins: Sequence[Pin], layout: Layout) -> tuple[list[Path], int]:
         """Install into a folder of our own, which brings everything into the cache."""
         (self._here / "pins.txt").write_text(
             "".join(f"{pin.line}\n" for pin in pins), encoding="utf-8"
         )
         whole = self._here / "prefix"
         self._run("install", "--no-deps", *self._common, "--prefix", str(whole), *self._listed)
-        return whole
+        return _contents(whole, layout)
 
-    def install(self) -> None:
+    def install(self, _: Sequence[Pin]) -> None:
         """Put into the environment what the cache holds."""
         self._run("install", "--no-deps", "--offline", *self._common, *self._listed)
 

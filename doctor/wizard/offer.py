@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from klein_doctor.model import Report, Verdict
-from klein_doctor.wizard.ask import Left, asker, terminal
+from klein_doctor.wizard.ask import Left, asker
 from klein_doctor.wizard.questions import Choice, Question
 
 _QUESTION = Question(
@@ -25,12 +25,9 @@ def fixable(report: Report) -> bool:
     )
 
 
-def offer(report: Report, kind: str = "text", color: str = "auto") -> bool:
-    """Ask once whether to go on to the wizard; False where nobody can be asked or nothing helps.
-
-    kind: the report's format; only below a text is anything asked.
-    """
-    if kind != "text" or report.replayed or not terminal() or not fixable(report):
+def offer(report: Report, color: str = "auto") -> bool:
+    """Ask once, on a terminal, whether to go on to the wizard; False where it could not help."""
+    if report.replayed or not fixable(report):
         return False
     try:
         return asker(color).one(_QUESTION) == "yes"

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import threading
-import time
 from collections.abc import Callable, Sequence
 
-from klein_doctor import recipe as recipes
 from klein_doctor.console import Lines
-from klein_doctor.diagnose import request_of
+from klein_doctor.diagnose import recipe_of, request_of
 from klein_doctor.exits import Exit, UsageError
-from klein_doctor.fix_command import _log as log_of
-from klein_doctor.fix_command import around_of, signals, wishes_of
+from klein_doctor.fix_command import log_of, mended, recovered, wishes_of
 from klein_doctor.model import Report, known
+from klein_doctor.options import form_of
 from klein_doctor.output import Output
 from klein_doctor.plan import Wishes
-from klein_doctor.repair import Limits, Prepared, RollbackFailed, carry_out, prepare, recover_first
+from klein_doctor.repair import Prepared, prepare
 from klein_doctor.steps import Step
-from klein_doctor.transaction.lock import Busy
 from klein_doctor.wizard import questions as q
 from klein_doctor.wizard.ask import Asker, Left, asker, columns, tell
 from klein_doctor.wizard.known import of_log
@@ -55,15 +51,11 @@ class _Session:
         self.wishes: Wishes = wishes_of(options)
         self.answers = dict(self.wishes.answers)
         self.request = request_of(options)
-        self.recipe = recipes.load(extra=self.request.recipe)
+        self.recipe = recipe_of(self.request)
         self.checks: tuple[str, ...] = ()  # those that can explain what happened
 
     def run(self, output: Output) -> Exit:
-        try:
-            recover_first(self.request, self.console)
-        except RollbackFailed as error:
-            for line in error.lines:
-                self.console.note(f"could not be taken back: {line}")
+        if not recovered(self.request, self.console):
             return Exit.ROLLBACK_FAILED
         prepared = self._place(self._looked())
         self._happened(prepared)
@@ -73,10 +65,7 @@ class _Session:
         # The seam for a picture made to prove it all: it is asked for here, once it exists.
         leading = q.explaining(report.findings, self.checks)
         report = report._replace(findings=q.first(report.findings, leading))
-        from klein_doctor.cli import form_of
-
-        form = form_of(self.options)
-        output.write(report, self.options.format, self.options.color, form)
+        output.write(report, self.options.format, self.options.color, form_of(self.options))
         return report.exit_code
 
     def _looked(self) -> Prepared:
@@ -194,23 +183,11 @@ class _Session:
         if self.options.dry_run or not any(step.grade != "manual" for step in steps):
             self.console.note("nothing was changed")
             return report
-        stop = threading.Event()
-        around = around_of(self.options, stop)
-        until = None if around.deadline_s is None else time.monotonic() + around.deadline_s
         try:
-            with signals(stop):
-                done = carry_out(prepared, steps, self.console, Limits(stop, until), around)
-        except Busy as error:
-            self.console.note(str(error))
-            return report._replace(exit_code=Exit.TRY_AGAIN, retry=True)
+            return mended(prepared, steps, self.options, self.console)
         except KeyboardInterrupt:  # a second one; what was under way was taken back
             self.console.note("interrupted; klein-doctor takes back what is open when it runs next")
             return report._replace(exit_code=Exit.INTERRUPTED)
-        except OSError as error:
-            raise UsageError(
-                f"{error.filename or 'the disk'}: {error.strerror or error}"
-            ) from error
-        return done
 
     def _ask(self, question: q.Question) -> str:
         """The answer of the file, said in a line, else of the user."""
