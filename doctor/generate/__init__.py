@@ -1,0 +1,1 @@
+"""The verified test generation: kernels proven, pictures made on either route, judged, recorded."""
