@@ -193,6 +193,23 @@ def parser() -> argparse.ArgumentParser:
         description="Takes the guard out of the environments it was put in, and removes the "
         "doctor's own folder. Files it downloaded stay, and are listed.",
     )
+    history = commands.add_parser(
+        "history",
+        allow_abbrev=False,
+        help="what changed on this machine since all was well",
+        description="Says what changed since the last run in which all was well: PyTorch and who "
+        "replaced it, packages, driver, ComfyUI, custom nodes, model files. With two saved reports "
+        "it compares these. Exit code 3 where there is nothing to compare with.",
+    )
+    history.add_argument("reports", metavar="REPORT", nargs="*")
+    completion = commands.add_parser(
+        "completion",
+        allow_abbrev=False,
+        help="a script that completes this command in your shell",
+        description="Writes a script for your shell, e.g. "
+        "klein-doctor completion bash > ~/.local/share/bash-completion/completions/klein-doctor",
+    )
+    completion.add_argument("shell", choices=("bash", "zsh", "fish", "powershell"))
     triage = commands.add_parser(
         "triage",
         allow_abbrev=False,

@@ -32,14 +32,8 @@ def _run(arguments: list[str]) -> Exit:
     options = _options(arguments)
     if options is None:
         return Exit.OK
-    if options.command == "explain":
-        from klein_doctor.explain import explain
-
-        if sys.stdout is None:
-            raise UsageError("standard output is closed")
-        with reader_may_leave():
-            explain(options.check, sys.stdout)
-        return Exit.OK
+    if options.command in ("explain", "completion"):
+        return _told(options)
     from klein_doctor.output import Output
 
     if options.command == "identify":
@@ -60,6 +54,10 @@ def _run(arguments: list[str]) -> Exit:
             return download(options, Output(options.output), _note)
         except UsageError as error:
             raise UsageError(with_variable(str(error), options)) from error
+    if options.command == "history":
+        from klein_doctor.history import history
+
+        return history(options, Output(options.output), _note)
     if options.command in ("undo", "forget", "uninstall"):
         from klein_doctor import undoing
 
@@ -79,11 +77,31 @@ def _run(arguments: list[str]) -> Exit:
     except UsageError as error:
         raise UsageError(with_variable(str(error), options)) from error
     output.write(report, options.format, options.color, form_of(options))
+    if not (options.select or options.ignore):
+        from klein_doctor.history import keep
+
+        keep(report, options.state_dir)
     if not options.output and _offered(options, report):
         from klein_doctor.wizard.setup import setup
 
         return setup(options, output, _note)
     return report.exit_code
+
+
+def _told(options: argparse.Namespace) -> Exit:
+    """What is known without a look at the machine, on standard output."""
+    if sys.stdout is None:
+        raise UsageError("standard output is closed")
+    with reader_may_leave():
+        if options.command == "completion":
+            from klein_doctor.completion import script
+
+            sys.stdout.write(script(options.shell))
+        else:
+            from klein_doctor.explain import explain
+
+            explain(options.check, sys.stdout)
+    return Exit.OK
 
 
 def _offered(options: argparse.Namespace, report: Report) -> bool:

@@ -296,6 +296,18 @@ class Hub(NamedTuple):
     last: HubTrouble | None
 
 
+class Past(NamedTuple):
+    """The last run on this target in which all was well, as the state folder remembers it.
+
+    created: ``2026-11-24T07:00:00Z``. torch: its version then, "" where none was there.
+    packages: name and version then, of those that matter to a route.
+    """
+
+    created: str
+    torch: str
+    packages: tuple[tuple[str, str], ...]
+
+
 # --- memory and disks ------------------------------------------------------------------------
 
 

@@ -20,6 +20,7 @@ from klein_doctor.installation import (
     Hub,
     Memory,
     Packages,
+    Past,
     Secret,
     Server,
     Setting,
@@ -263,7 +264,7 @@ class Facts(NamedTuple):
 
     route: as asked for, ``auto``, ``comfyui`` or ``diffusers``; what auto means here is judged.
     comfyui: the chosen installation, None where none was found or none is wanted.
-    proof, generation: None where nobody asked for them.
+    proof, generation: None where nobody asked for them. past: None where no run is remembered.
     """
 
     system: Fact[System]
@@ -294,6 +295,7 @@ class Facts(NamedTuple):
     hub: Fact[Hub]
     proof: Fact[Proof | None] = Known(None)
     generation: Fact[Generation | None] = Known(None)
+    past: Fact[Past | None] = Known(None)
 
 
 # --- target ----------------------------------------------------------------------------------

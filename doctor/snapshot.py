@@ -15,6 +15,7 @@ from klein_doctor.installation import (
     Launcher,
     Memory,
     Packages,
+    Past,
     Secret,
     Setting,
     Surroundings,
@@ -117,6 +118,7 @@ class Snapshot:
         self._around = Boxed(
             "surroundings", lambda: _around(outside, self._python(), watched), FILES_LIMIT_S
         )
+        self._past = Boxed("past", lambda: _past(outside, self._state_dir, aim), FILES_LIMIT_S)
         self._disks = Boxed("disks", lambda: _disks(outside, aim.found), FILES_LIMIT_S)
 
     def facts(self) -> Facts:
@@ -166,6 +168,7 @@ class Snapshot:
             extensions=extensions,
             overrides=overrides,
             hub=_fact(self._hub, faults),
+            past=_fact(self._past, faults),
             faults=Known(tuple(faults)),
         )
 
@@ -262,6 +265,18 @@ def _hub(outside: Outside, state_dir: str) -> Fact[Hub]:
     from klein_doctor.state import state_folder
 
     return Known(read_hub(outside, state_folder(state_dir, outside.env)))
+
+
+def _past(outside: Outside, state_dir: str, aim: Aim) -> Fact[Past | None]:
+    from klein_doctor.past import recall_healthy
+    from klein_doctor.state import state_folder
+
+    folder = state_folder(state_dir, outside.env)
+    seen = recall_healthy(folder, aim.target) if folder is not None else None
+    if seen is None:
+        return Known(None)
+    packages = [(e.what.local, e.state) for e in seen.state.entries if e.section == "packages"]
+    return Known(Past(seen.created, seen.state.of("torch", "torch"), tuple(packages)))
 
 
 def _torch(outside: Outside, interpreter: Interpreter) -> _Torch:

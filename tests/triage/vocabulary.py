@@ -3,7 +3,7 @@
 ANNOUNCED = frozenset(
     {
         "generation-failed", "image-blank", "image-noise", "image-not-repeatable",
-        "image-washed-out", "kernels-fail", "log-says-otherwise", "torch-replaced",
+        "image-washed-out", "kernels-fail", "log-says-otherwise",
         "torch-unguarded", "vram-over-plan",
     }
 )  # fmt: skip
