@@ -17,11 +17,10 @@ _HARM = {
 _HEAD = """\
 # The checks
 
-One section a check, as `klein-doctor explain CHECK` has it. Names are stable: `--select`, `--ignore`
-and scripts can rely on them. A check says `fail`, `warn`, `pass`, `unknown` (a fact could not be
-read: neither good nor bad) or `skipped` (something before it failed), or nothing where it does not
-apply. This page is written from the declarations; a test holds it to them.
-"""
+One section a check, as `klein-doctor explain CHECK` has it. Names are stable: `--select`,
+`--ignore` and scripts can rely on them. A check says `fail`, `warn`, `pass`, `unknown` (a fact
+could not be read: neither good nor bad) or `skipped` (something before it failed), or nothing where
+it does not apply. This page is written from the declarations; a test holds it to them."""
 
 
 def page() -> str:
