@@ -64,7 +64,7 @@ def vram_too_small(facts: Facts, recipe: Recipe) -> Outcome:
     title="Enough of the card's memory is free",
     harm=Harm.STOPS,
     requires=("gpu-not-found", "gpu-hidden", "vram-too-small"),
-    reads="Free and used memory of the chosen card and who holds it, from the driver; ComfyUI's own "
+    reads="Free and used memory of the chosen card and who holds it, by the driver; ComfyUI's own "
     "share counts as free. Where the platform does not tell per program (WSL), only the sum.",
     why="What other programs hold decides which way of running the model fits: with too little "
     "free, generation ends with 'CUDA out of memory', or pieces are moved to and fro.",
