@@ -210,6 +210,15 @@ def parser() -> argparse.ArgumentParser:
         "klein-doctor completion bash > ~/.local/share/bash-completion/completions/klein-doctor",
     )
     completion.add_argument("shell", choices=("bash", "zsh", "fish", "powershell"))
+    rehearsal = commands.add_parser(
+        "rehearse",
+        allow_abbrev=False,
+        help="the whole chain on a made-up machine: no card, no network, nothing of yours",
+        description="Lays out a small machine with six faults in a scratch folder, and runs the "
+        "doctor on it: diagnosis, plan, fix with a verified download, second look, pictures where "
+        "torch and diffusers are installed, undo. Exit code 0 where all that could be tried works.",
+    )
+    rehearsal.add_argument("--keep", action="store_true", help="leave the folder, and name it")
     triage = commands.add_parser(
         "triage",
         allow_abbrev=False,

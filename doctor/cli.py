@@ -54,6 +54,10 @@ def _run(arguments: list[str]) -> Exit:
             return download(options, Output(options.output), _note)
         except UsageError as error:
             raise UsageError(with_variable(str(error), options)) from error
+    if options.command == "rehearse":
+        from klein_doctor.rehearse.command import rehearse
+
+        return rehearse(options, Output(options.output), _note)
     if options.command == "history":
         from klein_doctor.history import history
 
