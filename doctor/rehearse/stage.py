@@ -106,9 +106,9 @@ class Stage:
         }  # fmt: skip
 
     def contents(self) -> dict[str, str]:
-        """Every file and link of the user's folder by its digest or target."""
+        """Every file and link of ComfyUI and of the Hub's cache by its digest or target."""
         found = {}
-        for path in sorted(self.home.rglob("*")):
+        for path in sorted((*self.comfyui.rglob("*"), *self.checkout.rglob("*"))):
             name = path.relative_to(self.home).as_posix()
             if path.is_symlink():
                 found[name] = f"-> {os.readlink(path)}"
