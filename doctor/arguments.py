@@ -55,6 +55,10 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     top.add_argument("--version", action="version", version=f"klein-doctor {__version__}")
+    top.add_argument(
+        "--verbose", action="store_true",
+        help="with --version: those of the tables, Python and libraries, too, for bug reports",
+    )  # fmt: skip
     target = top.add_argument_group("what is judged")
     target.add_argument(
         "--python",

@@ -198,8 +198,8 @@ def _next(report: Report) -> str:
 
 
 def _colours_wanted(terminal: bool) -> bool:
-    if os.environ.get("NO_COLOR"):
+    if os.environ.get("NO_COLOR") or os.environ.get("CLICOLOR") == "0":
         return False
-    if os.environ.get("FORCE_COLOR"):
+    if os.environ.get("FORCE_COLOR") or os.environ.get("CLICOLOR_FORCE", "0") != "0":
         return True
     return terminal and os.environ.get("TERM", "") != "dumb"
