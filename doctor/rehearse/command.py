@@ -44,14 +44,14 @@ def rehearse(options: argparse.Namespace, output: Output, note: Callable[[str], 
 
     try:
         if narrated:
-            output.send(lambda stream: stream.write(_INTRODUCTION))
+            output.send(_introduce)
         Rehearsal(top, told, teller(keeper.stdin if keeper else None)).all()
     finally:
         if keeper is not None:
             keeper.communicate(timeout=60)
     code = Exit.PROBLEMS if any(act.ok is False for act in seen) else Exit.OK
     if narrated:
-        output.send(lambda stream: stream.write(_end(seen, top, options.keep)))
+        output.send(lambda stream: _end(seen, top, options.keep, stream))
     elif options.format == "json":
         output.send(lambda stream: _document(seen, top, options.keep, code, stream))
     else:
@@ -65,6 +65,10 @@ _INTRODUCTION = (
 )
 
 
+def _introduce(stream: TextIO) -> None:
+    stream.write(_INTRODUCTION)
+
+
 def _narrate(act: Act, number: int, stream: TextIO) -> None:
     stream.write(f"{number}. {act.name}: {act.title}  [{_MARKS[act.ok]}, {act.seconds:.1f} s]\n")
     for line in act.lines:
@@ -73,7 +77,7 @@ def _narrate(act: Act, number: int, stream: TextIO) -> None:
         stream.write(f"   {line}\n")
 
 
-def _end(acts: list[Act], top: Path, keep: bool) -> str:
+def _end(acts: list[Act], top: Path, keep: bool, stream: TextIO) -> None:
     failed = [act.name for act in acts if act.ok is False]
     left = [act.name for act in acts if act.ok is None]
     text = "Rehearsal: the chain works on this machine."
@@ -84,14 +88,15 @@ def _end(acts: list[Act], top: Path, keep: bool) -> str:
             f"Rehearsal: the chain works as far as it could be tried; left out: {', '.join(left)}."
         )
     text += f" The folder is {top}." if keep else " The folder is gone."
-    return "\n".join(textwrap.wrap(text, _WIDTH)) + "\n"
+    for line in textwrap.wrap(text, _WIDTH):
+        stream.write(line + "\n")
 
 
 def _whole(acts: list[Act], top: Path, keep: bool, stream: TextIO) -> None:
-    stream.write(_INTRODUCTION)
+    _introduce(stream)
     for number, act in enumerate(acts, 1):
         _narrate(act, number, stream)
-    stream.write(_end(acts, top, keep))
+    _end(acts, top, keep, stream)
 
 
 def _document(acts: list[Act], top: Path, keep: bool, code: Exit, stream: TextIO) -> None:
