@@ -11,7 +11,7 @@ from pathlib import Path
 
 from klein_doctor.console import Lines
 from klein_doctor.diagnose import Request, request_of
-from klein_doctor.download.command import seconds
+from klein_doctor.duration import seconds
 from klein_doctor.exits import Exit, UsageError
 from klein_doctor.interrupts import ends_politely
 from klein_doctor.model import Report
