@@ -14,7 +14,7 @@ _PANEL, _GAP, _BELOW = 170, 40, 34
 _MOST_POINTS = 600
 _CHAR = 6.4  # width of a sign of the labels
 # Colours and strokes are the page's: classes p-NAME.
-PHASES = ("start", "load", "encode", "denoise", "decode", "save")
+PHASES = ("start", "load", "place", "encode", "denoise", "decode", "save")
 
 _X = Callable[[float], float]
 _Series = Sequence[tuple[float, float]]
@@ -125,7 +125,8 @@ def _seconds(end: float, x: _X, bottom: float) -> str:
     for number in range(math.floor(end / step) + 1):
         at = number * step
         drawn.append(
-            f'<line x1="{x(at):.1f}" x2="{x(at):.1f}" y1="{bottom}" y2="{bottom + 5}" class="base"/>'
+            f'<line x1="{x(at):.1f}" x2="{x(at):.1f}" y1="{bottom}" y2="{bottom + 5}" '
+            'class="base"/>'
             f'<text x="{x(at):.1f}" y="{bottom + 18}" class="tick mid">{at:g}</text>'
         )
     drawn.append(
@@ -156,7 +157,8 @@ def _mark(at: float, value: float, text: str) -> str:
     side, place = ("end", at - 8) if right else ("", at + 8)
     return (
         f'<circle cx="{at:.1f}" cy="{value:.1f}" r="3.5" class="peak"/>'
-        f'<text x="{place:.1f}" y="{max(12.0, value - 6):.1f}" class="peak-text {side}">{text}</text>'
+        f'<text x="{place:.1f}" y="{max(12.0, value - 6):.1f}" class="peak-text {side}">'
+        f"{text}</text>"
     )
 
 
@@ -185,8 +187,6 @@ def _strip(phases: Sequence[Phase], x: _X) -> str:
             f'height="14" class="p-{name}"/>'
         )
         if len(name) * _CHAR + 4 <= wide:
-            drawn.append(
-                f'<text x="{begin + wide / 2:.1f}" y="27" class="phase mid">{name}</text>'
-            )
+            drawn.append(f'<text x="{begin + wide / 2:.1f}" y="27" class="phase mid">{name}</text>')
         drawn.append("</g>")
     return "".join(drawn)
