@@ -6,8 +6,8 @@ from pathlib import Path
 
 from klein_doctor.assets import loadable, told
 from klein_doctor.fixing import Fix
-from klein_doctor.model import known
 from klein_doctor.klein_graph import Parts
+from klein_doctor.model import known
 from klein_doctor.modelfiles import Workflow
 from klein_doctor.recipe_workflow import load_workflow
 from klein_doctor.steps import Case, Step
