@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-SAVE, SAMPLE = "save", "sample"
+SAVE = "save"
 
 
 class Parts(NamedTuple):
@@ -66,13 +66,13 @@ def nodes(parts: Parts, how: Sampling, prefix: str) -> tuple[Node, ...]:
         Node("noise", "RandomNoise", (("noise_seed", how.seed),), gives=(("NOISE", "NOISE"),)),
         Node("latent", "EmptyFlux2LatentImage", (*size, ("batch_size", 1)),
              gives=(("LATENT", "LATENT"),)),
-        Node(SAMPLE, "SamplerCustomAdvanced", (),
+        Node("sample", "SamplerCustomAdvanced", (),
              (("noise", "NOISE", "noise", 0), ("guider", "GUIDER", "guider", 0),
               ("sampler", "SAMPLER", "sampler", 0), ("sigmas", "SIGMAS", "sigmas", 0),
               ("latent_image", "LATENT", "latent", 0)),
              (("output", "LATENT"), ("denoised_output", "LATENT"))),
         Node("decode", "VAEDecode", (),
-             (("samples", "LATENT", SAMPLE, 0), ("vae", "VAE", "vae", 0)),
+             (("samples", "LATENT", "sample", 0), ("vae", "VAE", "vae", 0)),
              (("IMAGE", "IMAGE"),)),
         Node(SAVE, "SaveImage", (("filename_prefix", prefix),),
              (("images", "IMAGE", "decode", 0),)),
