@@ -76,7 +76,7 @@ class Child:
         both = {**self._env, **(env or {})}
         try:
             process = subprocess.Popen(
-                _tied(argv, both),
+                tied(argv, both),
                 cwd=cwd,
                 env={key: value for key, value in both.items() if value != ""},
                 stdin=subprocess.DEVNULL,
@@ -139,7 +139,7 @@ class Child:
                         stream.close()
 
 
-def _tied(argv: Sequence[str], env: Mapping[str, str]) -> list[str]:
+def tied(argv: Sequence[str], env: Mapping[str, str]) -> list[str]:
     """The program, so that it ends with the doctor where the system can see to that.
 
     Raises:
