@@ -52,8 +52,9 @@ class Proof(NamedTuple):
 
 
 class Phase(NamedTuple):
-    """A stretch of a run: ``start``, ``load``, ``encode``, ``denoise``, ``decode``, ``save``.
+    """A stretch of a run.
 
+    name: ``start``, ``load``, ``place``, ``encode``, ``denoise``, ``decode`` or ``save``.
     picture: the number of the picture it belongs to, from 1; 0 for what belongs to none.
     """
 
