@@ -14,6 +14,9 @@ from klein_doctor.pipes import reader_may_leave, say
 
 if TYPE_CHECKING:
     from klein_doctor.model import Report
+    from klein_doctor.output import Output
+
+    Command = Callable[[argparse.Namespace, Output, Callable[[str], None]], Exit]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -46,18 +49,9 @@ def _run(arguments: list[str]) -> Exit:
         from klein_doctor.identity.command import identify
 
         return identify(options, Output(options.output), _note)
-    if options.command == "triage":
-        from klein_doctor.triage.command import triage
-
+    if options.command in ("triage", "download", "generate", "ready"):
         try:
-            return triage(options, Output(options.output), _note)
-        except UsageError as error:
-            raise UsageError(with_variable(str(error), options)) from error
-    if options.command == "download":
-        from klein_doctor.download.command import download
-
-        try:
-            return download(options, Output(options.output), _note)
+            return _named(options.command)(options, Output(options.output), _note)
         except UsageError as error:
             raise UsageError(with_variable(str(error), options)) from error
     if options.command in ("undo", "forget", "uninstall"):
@@ -84,6 +78,24 @@ def _run(arguments: list[str]) -> Exit:
 
         return setup(options, output, _note)
     return report.exit_code
+
+
+def _named(command: str) -> Command:
+    if command == "triage":
+        from klein_doctor.triage.command import triage
+
+        return triage
+    if command == "download":
+        from klein_doctor.download.command import download
+
+        return download
+    if command == "generate":
+        from klein_doctor.generate.command import generate
+
+        return generate
+    from klein_doctor.generate.ready import ready
+
+    return ready
 
 
 def _offered(options: argparse.Namespace, report: Report) -> bool:
