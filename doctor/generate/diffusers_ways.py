@@ -19,14 +19,16 @@ DTYPE = "torch.bfloat16"
 class Way(NamedTuple):
     """How a plan is carried out; the words of a script, "" where there is nothing to do.
 
-    note: what it means, for the reader of a script. prepare: once, after loading. place: puts the
-    parts where they belong. encode_on: a device that reads the prompt before that, after which the
-    encoder is put aside. by_part: a part is on the card only while it works, and can then go.
+    note: what it means, for the reader of a script. imports: what the rest needs beside torch.
+    prepare: once, after loading. place: puts the parts where they belong. encode_on: a device that
+    reads the prompt before that, after which the encoder is put aside. by_part: a part is on the
+    card only while it works, and can then go.
     """
 
     note: str
     prepare: str
     place: str
+    imports: str = ""
     encode_on: str = ""
     by_part: bool = False
 
@@ -37,8 +39,8 @@ _FP8_TRANSFORMER = (
     ")"
 )
 # The embedding is shared with the output layer, which has to stay as it is with it.
+_CASTING = "from diffusers.hooks import apply_layerwise_casting"
 _FP8_ENCODER = (
-    "from diffusers.hooks import apply_layerwise_casting\n\n"
     "apply_layerwise_casting(\n"
     "    pipe.text_encoder, storage_dtype=torch.float8_e4m3fn, compute_dtype={dtype},\n"
     '    skip_modules_pattern=("embed_tokens", "lm_head", "norm"),\n'
@@ -65,7 +67,7 @@ _STORED_FP8 = "Stored in FP8 and computed in BF16: half the memory, a little slo
 _WAYS = {
     "resident": Way("Everything stays on the card.", "", _RESIDENT),
     "fp8-transformer-resident": Way(_STORED_FP8, _FP8_TRANSFORMER, _RESIDENT),
-    "fp8-both-resident": Way(_STORED_FP8, _FP8_BOTH, _RESIDENT),
+    "fp8-both-resident": Way(_STORED_FP8, _FP8_BOTH, _RESIDENT, _CASTING),
     "group-offload-stream": Way(
         "Layers are streamed to the card from RAM while others work.", "", _GROUPS
     ),
@@ -86,7 +88,7 @@ _WAYS = {
         f"{_ONE_BY_ONE} {_STORED_FP8}", _FP8_TRANSFORMER, _MODEL_OFFLOAD, by_part=True
     ),
     "fp8-both-offload": Way(
-        f"{_ONE_BY_ONE} {_STORED_FP8}", _FP8_BOTH, _MODEL_OFFLOAD, by_part=True
+        f"{_ONE_BY_ONE} {_STORED_FP8}", _FP8_BOTH, _MODEL_OFFLOAD, _CASTING, by_part=True
     ),
 }
 _LEAN = "group-offload-stream-lean"

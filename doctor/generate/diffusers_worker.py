@@ -2,8 +2,9 @@
 
 Handed over on standard input with a last line ``main(JOB)``, where JOB is JSON: prompt, pictures
 (seed and path of each), width, height, steps, guidance, folder, device, dtype, dtype_since (the
-diffusers that calls it so), way (prepare, place, encode_on, by_part), plan, model. It answers on
-what was standard output, in JSON lines, each sent at once; what libraries print goes to stderr:
+diffusers that calls it so), way (imports, prepare, place, encode_on, by_part), plan, model. It
+answers on what was standard output, in JSON lines, each sent at once; what libraries print goes to
+standard error:
 
     {"phase": "load", "picture": 0}   start, load, place, encode, denoise, decode, save
     {"peak": "load", "picture": 0, "seconds", "allocated_mib", "reserved_mib"}   a phase has ended
@@ -127,7 +128,7 @@ def _work(job: dict[str, Any], channel: Channel) -> None:
     channel.say(versions=_versions())  # of what it has imported since
     way = job["way"]
     phases.begin("place")
-    _carry_out(way["prepare"], pipe, torch)
+    _carry_out(way["imports"] + "\n" + way["prepare"], pipe, torch)
     if not way["encode_on"]:
         _carry_out(way["place"], pipe, torch)
     phases.begin("encode", 1)
