@@ -31,6 +31,8 @@ ROLES = (
     Role("vae", "vae", "FLUX.2 VAE", "Load VAE"),
 )
 BY_ID = {role.id: role for role in ROLES}
+# Those of GGUF need nodes that are not part of ComfyUI.
+_LOADED = (".safetensors", ".sft")
 
 
 def rules() -> AssetRules:
@@ -77,6 +79,20 @@ def in_place(file: ModelFile) -> bool:
 def right(models: Models, role: str) -> list[ModelFile]:
     """The files of a role that are usable where they lie."""
     return [f for f in models.files if f.role == role and usable(f) and in_place(f)]
+
+
+def loadable(models: Models) -> tuple[ModelFile, ...] | None:
+    """Of each role the file ComfyUI's own nodes load, in the order of ROLES; of the transformers a
+    distilled one. None where one is missing."""
+    found = [
+        [
+            file
+            for file in right(models, role.id)
+            if file.name.real.lower().endswith(_LOADED) and file.variant != "base"
+        ]
+        for role in ROLES
+    ]
+    return tuple(files[0] for files in found) if all(found) else None
 
 
 def elsewhere(models: Models, role: str) -> list[ModelFile]:

@@ -14,6 +14,9 @@ from klein_doctor.pipes import reader_may_leave, say
 
 if TYPE_CHECKING:
     from klein_doctor.model import Report
+    from klein_doctor.output import Output
+
+    Command = Callable[[argparse.Namespace, Output, Callable[[str], None]], Exit]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -28,6 +31,23 @@ def main(argv: list[str] | None = None) -> int:
         return _fault(error)
 
 
+# What a command is, by its module and function of (options, output, note).
+_COMMANDS = {
+    "identify": "identity.command:identify",
+    "triage": "triage.command:triage",
+    "download": "download.command:download",
+    "generate": "generate.command:generate",
+    "ready": "generate.ready:ready",
+    "rehearse": "rehearse.command:rehearse",
+    "history": "history:history",
+    "setup": "wizard.setup:setup",
+    "undo": "undoing:undo",
+    "forget": "undoing:forget",
+    "uninstall": "undoing:uninstall",
+    "fix": "fix_command:fix",
+}
+
+
 def _run(arguments: list[str]) -> Exit:
     options = _options(arguments)
     if options is None:
@@ -36,47 +56,11 @@ def _run(arguments: list[str]) -> Exit:
         return _told(options)
     from klein_doctor.output import Output
 
-    if options.command == "identify":
-        from klein_doctor.identity.command import identify
-
-        return identify(options, Output(options.output), _note)
-    if options.command == "triage":
-        from klein_doctor.triage.command import triage
-
-        try:
-            return triage(options, Output(options.output), _note)
-        except UsageError as error:
-            raise UsageError(with_variable(str(error), options)) from error
-    if options.command == "download":
-        from klein_doctor.download.command import download
-
-        try:
-            return download(options, Output(options.output), _note)
-        except UsageError as error:
-            raise UsageError(with_variable(str(error), options)) from error
-    if options.command == "rehearse":
-        from klein_doctor.rehearse.command import rehearse
-
-        return rehearse(options, Output(options.output), _note)
-    if options.command == "history":
-        from klein_doctor.history import history
-
-        return history(options, Output(options.output), _note)
-    if options.command in ("undo", "forget", "uninstall"):
-        from klein_doctor import undoing
-
-        act = {"undo": undoing.undo, "forget": undoing.forget, "uninstall": undoing.uninstall}
-        return act[options.command](options, Output(options.output), _note)
+    name = "fix" if options.fix else options.command
     try:
-        if options.command == "setup":
-            from klein_doctor.wizard.setup import setup
-
-            return setup(options, Output(options.output), _note)
-        if options.fix:
-            from klein_doctor.fix_command import fix
-
-            return fix(options, Output(options.output), _note)
         output = Output(options.output)
+        if name:
+            return _command(name)(options, output, _note)
         report = _report(options, lambda: output.prepare(options.format))
     except UsageError as error:
         raise UsageError(with_variable(str(error), options)) from error
@@ -86,10 +70,16 @@ def _run(arguments: list[str]) -> Exit:
 
         keep(report, options.state_dir)
     if not options.output and _offered(options, report):
-        from klein_doctor.wizard.setup import setup
-
-        return setup(options, output, _note)
+        return _command("setup")(options, output, _note)
     return report.exit_code
+
+
+def _command(name: str) -> Command:
+    from importlib import import_module
+
+    module, _, function = _COMMANDS[name].partition(":")
+    found: Command = getattr(import_module(f"klein_doctor.{module}"), function)
+    return found
 
 
 def _told(options: argparse.Namespace) -> Exit:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from klein_doctor.console import Lines
 from klein_doctor.diagnose import Request, request_of
-from klein_doctor.download.command import seconds
+from klein_doctor.duration import seconds
 from klein_doctor.exits import Exit, UsageError
 from klein_doctor.interrupts import ends_politely
 from klein_doctor.model import Report
@@ -34,6 +34,8 @@ from klein_doctor.transaction.lock import Busy
 from klein_doctor.values import printable
 
 _LONGEST_ANSWERS = 1 << 16
+# After these a picture would prove nothing, or nobody waits for it.
+_NOTHING_AFTER = (Exit.ROLLBACK_FAILED, Exit.REBOOT, Exit.INTERRUPTED, Exit.TRY_AGAIN)
 
 
 def fix(options: argparse.Namespace, output: Output, note: Callable[[str], None]) -> Exit:
@@ -45,6 +47,10 @@ def fix(options: argparse.Namespace, output: Output, note: Callable[[str], None]
     console = Lines(options.progress, log_of(options.log))
     wishes = wishes_of(options)
     seconds(options.deadline)  # one that is none is told before anything is read
+    if options.generate:
+        from klein_doctor.generate.wish import wish_of
+
+        wish_of(options)
     request = request_of(options)
     broken = not options.dry_run and not recovered(request, console)
     prepared = prepare(request, wishes)
@@ -53,6 +59,10 @@ def fix(options: argparse.Namespace, output: Output, note: Callable[[str], None]
         report = report._replace(exit_code=Exit.ROLLBACK_FAILED)
     elif not options.dry_run:
         report = _done(prepared, options, console)
+        if options.generate and report.exit_code not in _NOTHING_AFTER:
+            from klein_doctor.generate.command import pictured
+
+            report = pictured(report, request, options, console)
     output.write(report, options.format, options.color, form_of(options))
     return report.exit_code
 

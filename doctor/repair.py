@@ -15,7 +15,7 @@ from typing import NamedTuple
 from klein_doctor import __version__
 from klein_doctor.console import Console
 from klein_doctor.diagnose import Request, diagnose, recipe_of
-from klein_doctor.exits import Exit
+from klein_doctor.exits import Exit, leading
 from klein_doctor.fixing import fixes
 from klein_doctor.model import Facts, Finding, Private, Report, Verdict, known
 from klein_doctor.plan import Wishes, make
@@ -297,18 +297,17 @@ def _said(error: BaseException) -> tuple[str, bool]:
 
 
 def _exit(results: Sequence[Result], after: Report, *, reboot: bool, stopped: bool) -> Exit:
-    states = {result.state for result in results}
-    if "rollback failed" in states:
-        return Exit.ROLLBACK_FAILED
-    if stopped:
-        return Exit.INTERRUPTED
-    if any(result.state == "rolled back" and not result.again for result in results):
-        return Exit.FIX_ROLLED_BACK
-    if reboot:
-        return Exit.REBOOT
-    if any(result.again for result in results):
-        return Exit.TRY_AGAIN
-    return after.exit_code
+    codes = [after.exit_code]
+    for result in results:
+        if result.state == "rollback failed":
+            codes.append(Exit.ROLLBACK_FAILED)
+        elif result.again:
+            codes.append(Exit.TRY_AGAIN)
+        elif result.state == "rolled back":
+            codes.append(Exit.FIX_ROLLED_BACK)
+    codes += [Exit.INTERRUPTED] if stopped else []
+    codes += [Exit.REBOOT] if reboot else []
+    return leading(*codes)
 
 
 def _counterpart(was: Finding, fix: str, now: Sequence[Finding]) -> Finding | None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from klein_doctor.assets import ROLES, right, told
+from klein_doctor.assets import loadable, told
 from klein_doctor.fixing import Fix
+from klein_doctor.klein_graph import Parts
 from klein_doctor.model import known
-from klein_doctor.modelfiles import ModelFile, Models, Workflow
+from klein_doctor.modelfiles import Workflow
 from klein_doctor.recipe_workflow import load_workflow
 from klein_doctor.steps import Case, Step
 from klein_doctor.transaction.transaction import Transaction
@@ -15,8 +16,6 @@ from klein_doctor.workflow_graph import text_to_image
 
 ID = "place-workflow"
 _STEM, _END = "klein-4b-text-to-image", ".json"
-# Those of GGUF need nodes that are not part of ComfyUI.
-_LOADED = (".safetensors", ".sft")
 
 
 def plan(case: Case) -> list[Step]:
@@ -28,10 +27,10 @@ def plan(case: Case) -> list[Step]:
     models = told(case.facts, case.recipe)
     if comfyui is None or models is None:
         return []
-    files = [_best(models, role.id) for role in ROLES]
-    names = [file.name.real for file in files if file is not None]
-    if len(names) < len(ROLES):
+    files = loadable(models)
+    if files is None:
         return []
+    names = [file.name.real for file in files]
     place = comfyui.base.below("user").below("default").below("workflows").below(_STEM + _END)
     if any(_ours(each, place.real, names) for each in known(case.facts.workflows, ())):
         return []
@@ -41,16 +40,6 @@ def plan(case: Case) -> list[Step]:
             {"path": place.real, "files": names}, paths=(place,), undo="removes the workflow",
         )
     ]  # fmt: skip
-
-
-def _best(models: Models, role: str) -> ModelFile | None:
-    """The file ComfyUI itself can load, of the transformers a distilled one."""
-    fits = [
-        file
-        for file in right(models, role)
-        if file.name.real.lower().endswith(_LOADED) and file.variant != "base"
-    ]
-    return fits[0] if fits else None
 
 
 def _ours(workflow: Workflow, path: str, names: list[str]) -> bool:
@@ -63,9 +52,8 @@ def _ours(workflow: Workflow, path: str, names: list[str]) -> bool:
 def act(step: Step, transaction: Transaction) -> str:
     """Write it under the next free name, unless the same is there."""
     path = Path(step.arguments["path"])
-    transformer, encoder, vae = step.arguments["files"]
     row = load_workflow()["distilled"]
-    data = text_to_image(transformer, encoder, vae, row.steps, row.cfg_tenths / 10)
+    data = text_to_image(Parts(*step.arguments["files"]), row.steps, row.cfg_tenths / 10)
     number, place = 1, path
     while place.exists() or place.is_symlink():
         if place.is_file() and place.read_bytes() == data:

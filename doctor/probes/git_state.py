@@ -51,11 +51,8 @@ def read_checkout(outside: Outside, root: Path) -> Fact[Checkout | None]:
         folder = _git_folder(root)
         if folder is None:
             return Known(None)
-        common = _common(folder)
-        head = read_text(folder / "HEAD", 4096).strip()
-        named = head.removeprefix("ref: ").strip() if head.startswith("ref: ") else ""
-        commit = _commit(folder, common, named) if named else head
-        if not _HASH.fullmatch(commit):
+        commit, named = _head(folder)
+        if not commit:
             return Unknown("its git folder does not tell its commit")
         branch = named.removeprefix("refs/heads/")
         if branch not in _OWN_BRANCHES:  # people name branches after themselves
@@ -63,6 +60,23 @@ def read_checkout(outside: Outside, root: Path) -> Fact[Checkout | None]:
         return Known(Checkout(commit, branch, _dirty(root, folder, len(commit) // 2)))
     except (OSError, ValueError) as error:
         return Unknown(f"its git folder cannot be read ({type(error).__name__})")
+
+
+def read_commit(root: Path) -> str:
+    """The commit alone, without a look at the tracked files; "" where nothing tells it."""
+    try:
+        folder = _git_folder(root)
+        return _head(folder)[0] if folder is not None else ""
+    except (OSError, ValueError):
+        return ""
+
+
+def _head(folder: Path) -> tuple[str, str]:
+    """The commit and the reference that names it, each "" where there is none."""
+    head = read_text(folder / "HEAD", 4096).strip()
+    named = head.removeprefix("ref: ").strip() if head.startswith("ref: ") else ""
+    commit = _commit(folder, _common(folder), named) if named else head
+    return (commit if _HASH.fullmatch(commit) else ""), named
 
 
 def _git_folder(root: Path) -> Path | None:

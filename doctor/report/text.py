@@ -139,7 +139,7 @@ class _Page:
             self.row("Files", report.files)
         if report.plan:
             self.row("Way", report.plan)
-        self.row("Picture", "not proven yet: this version judges, it does not generate")
+        self.row("Picture", report.picture)
 
     def remark(self, finding: Finding) -> None:
         label = "Remark" if finding.verdict is Verdict.WARN else "Crashed"

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -15,24 +12,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-import psutil
-
 from klein_doctor.privacy import without_signature
+from klein_doctor.processes import GRACE_S, end, tied
 from klein_doctor.steps import StepFailed
 from klein_doctor.values import printable
 
 _LINES = 400  # kept of what a program prints, for its message
 _LONGEST = 300
-_GRACE_S = 5.0
-# Asks Linux to kill it when the doctor dies, then becomes the program: what a killed doctor
-# had started must not go on changing what the next one takes back.
-_TIED = """
-import ctypes, os, sys
-ctypes.CDLL(None).prctl(1, 9)
-if os.getppid() != int(sys.argv[1]):
-    sys.exit(1)
-os.execvp(sys.argv[2], sys.argv[2:])
-"""
 
 
 class Child:
@@ -76,7 +62,7 @@ class Child:
         both = {**self._env, **(env or {})}
         try:
             process = subprocess.Popen(
-                _tied(argv, both),
+                tied(argv, both),
                 cwd=cwd,
                 env={key: value for key, value in both.items() if value != ""},
                 stdin=subprocess.DEVNULL,
@@ -96,7 +82,7 @@ class Child:
             ]
             late = not self._wait(process, limit_s)
             for reader in readers:
-                reader.join(_GRACE_S)
+                reader.join(GRACE_S)
         name = Path(argv[0]).name
         if late:
             raise StepFailed(f"{name} did not end in the time there was", again=True)
@@ -132,25 +118,11 @@ class Child:
             yield
         finally:
             if process.poll() is None:
-                _end(process)
+                end(process)
             for stream in (process.stdout, process.stderr):
                 if stream is not None:
                     with contextlib.suppress(OSError, ValueError):
                         stream.close()
-
-
-def _tied(argv: Sequence[str], env: Mapping[str, str]) -> list[str]:
-    """The program, so that it ends with the doctor where the system can see to that.
-
-    Raises:
-        OSError: there is no such program.
-    """
-    if sys.platform != "linux" or not sys.executable:
-        return list(argv)
-    found = shutil.which(argv[0], path=env.get("PATH"))
-    if found is None:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), argv[0])
-    return [sys.executable, "-I", "-S", "-c", _TIED, str(os.getpid()), *argv]
 
 
 def _reader(
@@ -170,20 +142,3 @@ def _reader(
     thread = threading.Thread(target=read, daemon=True)
     thread.start()
     return thread
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a program that was started here, and what it started."""
-    family: list[psutil.Process] = []
-    with contextlib.suppress(psutil.Error):
-        own = psutil.Process(process.pid)
-        family = [*own.children(recursive=True), own]
-    for each in family:
-        with contextlib.suppress(psutil.Error):
-            each.terminate()
-    _, alive = psutil.wait_procs(family, timeout=_GRACE_S)
-    for each in alive:
-        with contextlib.suppress(psutil.Error):
-            each.kill()
-    with contextlib.suppress(subprocess.TimeoutExpired, OSError):
-        process.wait(_GRACE_S)
