@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from klein_doctor.console import Lines
 from klein_doctor.diagnose import Request, diagnose, request_of
