@@ -57,7 +57,7 @@ class Double:
     Args:
         replay: the recorded jobs, in the order in which they are sent. others: numbers of jobs
             that a user has in the queue. silent: the websocket never says a word. stops_at: no
-            event after so many of a job. log: lines printed before a run; printed: at each job's end.
+            event after so many of a job. log: lines of before a run; printed: at each job's end.
     """
 
     def __init__(
