@@ -118,7 +118,7 @@ def _memory(ran: Generation) -> str:
     legend = "".join(f"<li>{_swatch(kind)}{_text(says)}</li>" for kind, says in entries)
     return (
         f'<h3>Memory over time</h3><ul class="legend">{legend}</ul>'
-        f'<div class="scroll">{drawn}</div>'
+        f'<div class="scroll" tabindex="0" role="group" aria-label="Memory over time">{drawn}</div>'
     )
 
 

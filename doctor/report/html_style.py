@@ -45,7 +45,7 @@ margin:0 0 14px;padding:0;list-style:none}
 .tiles li{background:var(--faint);border-radius:8px;padding:10px 14px}
 .tiles b{display:block;font-size:1.3rem;line-height:1.3;font-variant-numeric:tabular-nums}
 .tiles span{font-size:.8125rem;color:var(--soft)}
-.shots{display:grid;grid-template-columns:repeat(auto-fit,minmax(190px,1fr));gap:14px;
+.shots{display:grid;grid-template-columns:repeat(3,1fr);gap:14px;
 margin:0 0 16px}
 figure{margin:0}
 figure img{width:100%;height:auto;display:block;border-radius:8px;border:1px solid var(--line);
@@ -89,7 +89,7 @@ footer{padding-bottom:40px;margin-top:36px;color:var(--soft);font-size:.875rem}
 :focus-visible{outline:3px solid var(--link);outline-offset:2px;border-radius:4px}
 @media (max-width:560px){h1{font-size:1.35rem}dl.facts{grid-template-columns:1fr;gap:0}
 dl.facts dd{margin-bottom:8px}main,header,footer{padding-left:14px;padding-right:14px}
-.card{padding:14px}.shots{grid-template-columns:repeat(3,1fr);gap:8px}
+.card{padding:14px}.shots{gap:8px}
 .tiles{grid-template-columns:1fr 1fr}}
 @media print{:root{--bg:#fff}body{font-size:11pt}.card,figure,tr,.finding{break-inside:avoid}
 h2{break-after:avoid}.timeline{min-width:0}details:not([open])>:not(summary){display:none}
