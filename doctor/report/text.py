@@ -215,7 +215,8 @@ def _next(report: Report) -> str:
         return f"klein-doctor explain {first.check}"
     if report.exit_code:
         return "klein-doctor --format markdown, and attach it to an issue"
-    if not report.ready and not report.usage and not report.replayed:
+    untried = not (report.ready or report.usage or report.replayed or report.target.assumed)
+    if untried:
         return "klein-doctor generate, which makes a picture and proves it"
     start = "start ComfyUI" if report.route == "comfyui" else "run your script"
     return f"{start}; to report a problem, klein-doctor --format markdown"
