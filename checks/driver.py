@@ -5,6 +5,7 @@ from __future__ import annotations
 from packaging.version import Version
 
 from klein_doctor.card import Card, card, chosen_gpu
+from klein_doctor.checks.gpu import gpu_mode_blocks
 from klein_doctor.model import (
     Fact,
     Facts,
@@ -16,6 +17,7 @@ from klein_doctor.model import (
     Repair,
     Unknown,
     Verdict,
+    known,
 )
 from klein_doctor.outcomes import (
     NO_CARD,
@@ -82,8 +84,8 @@ def driver_library_mismatch(facts: Facts, recipe: Recipe) -> Outcome:
     title="The driver answers and CUDA can start",
     harm=Harm.STOPS,
     reads="How the driver's query library (NVML) answered and at which call it stopped, whether "
-    "libcuda (the library that runs "
-    "programs on the card) can be loaded, and on Linux the device files below /dev.",
+    "libcuda (the library that runs programs on the card) can be loaded, and on Linux the device "
+    "files below /dev. With --prove, whether PyTorch can start CUDA.",
     why="A driver that hangs, crashes or lacks a part shows up in PyTorch as 'CUDA unknown error' "
     "or as a program that never starts.",
     by_hand="Restart the machine; run nvidia-smi; look for 'NVRM' and 'Xid' in the kernel log "
@@ -112,7 +114,31 @@ def driver_broken(facts: Facts, recipe: Recipe) -> Outcome:
         return unknown("Whether CUDA can start is not known", nvml.cuda_library)
     if nvml.cuda_library.value != "loaded":
         return _no_libcuda(facts, nvml)
-    return _nodes(facts, nvml) or passed("The driver answers, and its CUDA library loads")
+    return (
+        _nodes(facts, nvml)
+        or _context(facts, recipe, nvml)
+        or passed("The driver answers, and its CUDA library loads")
+    )
+
+
+def _context(facts: Facts, recipe: Recipe, nvml: Nvml) -> Outcome | None:
+    """CUDA did not start in a proof, and no other check says why."""
+    proof, torch = known(facts.proof), known(facts.torch)
+    if proof is None or proof.outcome not in ("no-cuda", "crashed", "hung"):
+        return None
+    if proof.stage != "context" or (torch is not None and known(torch.cuda, "") is None):
+        return None
+    for other in (driver_too_old, gpu_mode_blocks):
+        if other(facts, recipe).verdict is Verdict.FAIL:
+            return None
+    how = {"hung": "hangs", "crashed": "crashes"}.get(proof.outcome, "fails")
+    return _fail(
+        f"The driver answers, but starting CUDA {how}",
+        f"torch {proof.torch} loads; its first call to the card ended with: {proof.says}. Typical "
+        "after a suspend, after a driver update without a restart, or where the module nvidia_uvm "
+        "is not loaded.",
+        nvml,
+    )
 
 
 def _silent(nvml: Nvml) -> Outcome:

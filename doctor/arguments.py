@@ -214,7 +214,7 @@ def parser() -> argparse.ArgumentParser:
         description="Asks which ComfyUI, what happened and what to do about it; shows the plan, "
         "does the ticked steps and proves them. Esc leaves, and nothing was changed. What "
         "--fix takes goes with it; --answers FILE answers questions beforehand: install, symptom, "
-        "environment, route, steps, download.",
+        "environment, route, steps, download, generate.",
     )
     for name, says, more in (
         ("undo", "take back what a run of fixes changed", "the last one that changed something"),

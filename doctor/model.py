@@ -379,7 +379,7 @@ class Report(NamedTuple):
     route: ``comfyui`` or ``diffusers``. plan: the way of running the model that fits, in one line.
     files: the model's files that are there, in one line.
     picture: what is proven of the test pictures, in one line. ready: a verified generation holds
-    for this machine. record: of this report's own generation, None without one (docs/generation.md).
+    for this machine. record: of its own generation, as docs/generation.md has it, or None.
     usage: how to go on with it: labels, each with what it names.
     before: the findings before the steps, None where none were done. steps_planned, steps: what
     was to be done, and how it ended. run: the id to undo them by.

@@ -9,7 +9,7 @@ from klein_doctor.generation import Generation, Proven
 from klein_doctor.model import Facts, known
 from klein_doctor.recipe import Recipe
 
-NOT_YET = "not proven yet; klein-doctor generate does that"
+NOT_YET = "not proven yet"
 # What went wrong by something that passes by itself.
 _AGAIN = ("refused", "deadline")
 

@@ -5,13 +5,10 @@ A fact is ``Known(value)`` or ``Unknown(reason)``; it is never None for "could n
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, Union
 
 T = TypeVar("T")
-
-_FOLDERS = re.compile(r"(?<!\w)(?:[A-Za-z]:)?[\\/](?:[^\\/:\n\"']+[\\/])+")
 
 
 @dataclass(frozen=True)
@@ -39,11 +36,6 @@ def known(fact: Known[T] | Unknown | None, default: Any = None) -> Any:
 def printable(text: str, longest: int | None = None) -> str:
     """The beginning of a text nobody vouches for, fit for one line: no control characters."""
     return "".join(sign if sign.isprintable() else "?" for sign in text[:longest])
-
-
-def without_folders(text: str) -> str:
-    """A short message without the folders in it, which can name people."""
-    return _FOLDERS.sub("", text)
 
 
 @dataclass(frozen=True)

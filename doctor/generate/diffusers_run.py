@@ -16,9 +16,10 @@ from klein_doctor.generate.diffusers_ways import way
 from klein_doctor.generate.job import Attempt, Job, Made, Watch
 from klein_doctor.generate.worker_process import WorkerProcess
 from klein_doctor.generation import Remark
+from klein_doctor.privacy import without_folders
 from klein_doctor.recipe_diffusers import DiffusersRules, load_diffusers
 from klein_doctor.recipe_memory import Plan
-from klein_doctor.values import printable, without_folders
+from klein_doctor.values import printable
 
 LOG = "diffusers.log"
 EVENTS = "diffusers-events.jsonl"

@@ -1,4 +1,4 @@
-"""``klein-doctor ready``: whether a verified generation on record still holds, in under a second."""
+"""``klein-doctor ready``: whether a verified generation on record still holds; quick."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 from klein_doctor.duration import seconds
 from klein_doctor.exits import Exit, UsageError
@@ -50,12 +50,12 @@ def ready(options: argparse.Namespace, output: Output, note: Callable[[str], Non
     said = _said(outside, answer)
     form = "real" if options.unredacted or options.format == "text" else "public"
     text = said if options.format == "text" else json.dumps(_document(answer, outside, form))
-    output.send(lambda stream: void(stream.write(text + "\n")))
+
+    def write(stream: TextIO) -> None:
+        stream.write(text + "\n")
+
+    output.send(write)
     return Exit.PROBLEMS if answer.why else Exit.OK
-
-
-def void(_: object) -> None:
-    """Nothing is made of it."""
 
 
 def _look(
@@ -79,19 +79,17 @@ def _asked_for(setup: Setup, options: argparse.Namespace) -> bool:
     """Whether a setup is the one the command line is about; nothing said means any."""
     if options.route not in ("auto", setup.route):
         return False
-    python = str(find_executable(Path(os.path.abspath(options.python)))) if options.python else ""
-    pairs = ((options.comfyui, setup.comfyui), (python, setup.python))
-    return all(not asked or _same(asked, there) for asked, there in pairs)
-
-
-def _same(one: str, other: str) -> bool:
-    if not other:
+    if options.comfyui and _place(options.comfyui) != _place(setup.comfyui or os.devnull):
         return False
-    # An environment's Python is told from the place of its link: only the folder is resolved.
-    paths = [Path(os.path.abspath(text)) for text in (one, other)]
-    return os.path.realpath(paths[0].parent) == os.path.realpath(paths[1].parent) and (
-        paths[0].name == paths[1].name
-    )
+    if not options.python:
+        return True
+    # An environment's Python is told from the place of its link: only its folder is resolved.
+    asked, there = find_executable(Path(os.path.abspath(options.python))), Path(setup.python)
+    return (_place(asked.parent), asked.name) == (_place(there.parent), there.name)
+
+
+def _place(path: str | Path) -> str:
+    return os.path.realpath(os.path.abspath(path))
 
 
 def _judged(outside: Outside, entry: Entry, gpu: str, state: Path, longest: float) -> Answer:

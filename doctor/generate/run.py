@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from klein_doctor.card import chosen_gpu
 from klein_doctor.console import Lines
 from klein_doctor.diagnose import Request, build, recipe_of
+from klein_doctor.engine import exit_code
 from klein_doctor.exits import Exit, leading
 from klein_doctor.generate import kept
 from klein_doctor.generate.job import Attempt, Job
@@ -18,9 +20,9 @@ from klein_doctor.generate.pictures import looked_at
 from klein_doctor.generate.routes import Way, way_of
 from klein_doctor.generate.sampling import Sampler
 from klein_doctor.generate.watching import Watcher
-from klein_doctor.generate.wish import Wish, in_the_way
+from klein_doctor.generate.wish import Wish, in_the_way, set_aside
 from klein_doctor.generation import Generation, Phase, Sample
-from klein_doctor.model import Facts, Known, Report, known
+from klein_doctor.model import Facts, Known, Private, Report, known
 from klein_doctor.privacy import Redactor
 from klein_doctor.recipe import Recipe
 from klein_doctor.recipe_prompt import load_prompt
@@ -30,6 +32,8 @@ from klein_doctor.values import printable
 
 _MIB = 1 << 20
 _LONGEST_SAID = 400
+_SAMPLES = 160  # kept for the report, which is pasted into issues
+_OF_STEPS = (Exit.FIX_ROLLED_BACK, Exit.REBOOT, Exit.TRY_AGAIN)
 _EXPLAINED = 3  # checks that a failure is put down to, at most
 
 
@@ -73,7 +77,7 @@ def with_pictures(
 
 def _refused(report: Report, wish: Wish, console: Lines) -> Report | None:
     """The report as it is where something stands in the way, and that is said."""
-    found = in_the_way(report.findings, wish)
+    found = in_the_way(report.findings, report.facts, wish)
     if found:
         names = ", ".join(dict.fromkeys(f.check for f in found))
         ours = any(fix.grade != "manual" for f in found for fix in f.fixes)
@@ -119,7 +123,7 @@ def _made(
     ran = _carried_out(job, way, limits, console)
     generation = _generation(facts, recipe, wish, way, job, ran, redactor)
     judged = _judged(report, facts._replace(generation=Known(generation)), request)
-    usage: tuple[tuple[str, object], ...] = ()
+    usage: tuple[tuple[str, Private], ...] = ()
     if judged.record is not None and judged.record["verdict"] in ("verified", "ran as recorded"):
         usage = way.usage
         with contextlib.suppress(OSError):  # the script is a gift, not what was asked for
@@ -127,7 +131,16 @@ def _made(
     problem = kept.keep(judged, way.route, way.files, request.state_dir, os.environ)
     if problem:
         console.note(f"the record could not be kept: {problem}")
-    return judged._replace(usage=usage, exit_code=leading(judged.exit_code, report.exit_code))
+    return judged._replace(usage=usage, exit_code=_exit(report, judged, request, wish))
+
+
+def _exit(before: Report, after: Report, request: Request, wish: Wish) -> Exit:
+    """What the run ended with, beside what the steps before it did."""
+    code = after.exit_code
+    if code in (Exit.PROBLEMS, Exit.UNDECIDED):
+        rest = [f for f in after.findings if not set_aside(f, wish)]
+        code = exit_code(rest, strict=request.strict)
+    return leading(code, before.exit_code) if before.exit_code in _OF_STEPS else code
 
 
 def _job(facts: Facts, wish: Wish, place: Path) -> Job:
@@ -172,8 +185,12 @@ def _generation(
     gpu = chosen_gpu(facts) if wish.device == "cuda" else None
     free = known(gpu.free_bytes) if gpu is not None else None
     free_mib = free // _MIB if free is not None else -1
-    samples = tuple(
-        s._replace(at_s=round(s.at_s - ran.origin, 3)) for s in ran.samples if s.at_s >= ran.origin
+    samples = thinned(
+        [
+            s._replace(at_s=round(s.at_s - ran.origin, 3))
+            for s in ran.samples
+            if s.at_s >= ran.origin
+        ]
     )
     predicted = way.predicted_mib(recipe.memory, job.width, free_mib) if gpu is not None else 0
     return Generation(
@@ -198,18 +215,27 @@ def _generation(
         samples=samples,
         free_mib=free_mib,
         predicted_mib=predicted,
-        peak_mib=max((s.ours_mib for s in samples), default=-1) if gpu is not None else -1,
-        ram_mib=max((s.ram_mib for s in samples), default=-1),
-        cold_s=_until(ran.phases, 1),
+        peak_mib=max((s.ours_mib for s in ran.samples), default=-1) if gpu is not None else -1,
+        ram_mib=max((s.ram_mib for s in ran.samples), default=-1),
+        cold_s=_cold(ran),
         warm_s=attempt.made[-1].seconds if len(attempt.made) > 1 else 0.0,
         versions=attempt.versions,
     )
 
 
-def _until(phases: tuple[Phase, ...], picture: int) -> float:
-    """When a picture was there, from the start of everything; 0 where it never was."""
-    last = [phase.ended_s for phase in phases if phase.picture == picture]
-    return round(max(last), 3) if last else 0.0
+def thinned(samples: Sequence[Sample], most: int = _SAMPLES) -> tuple[Sample, ...]:
+    """At most so many samples, the heaviest of each stretch."""
+    stride = -(-len(samples) // most) if samples else 1
+    stretches = [samples[at : at + stride] for at in range(0, len(samples), stride)]
+    return tuple(max(each, key=lambda s: (s.ours_mib, s.ram_mib)) for each in stretches)
+
+
+def _cold(ran: _Ran) -> float:
+    """From the start of everything to the first picture; 0 where it never came to one."""
+    if not ran.attempt.made:
+        return 0.0
+    before = sum(p.ended_s - p.began_s for p in ran.phases if not p.picture)
+    return round(before + ran.attempt.made[0].seconds, 3)
 
 
 def _explained(attempt: Attempt) -> tuple[str, ...]:

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from klein_doctor.model import Fact, Gpu, GpuProcess, Known, MigInstance, Nvml, Private, Unknown
-from klein_doctor.values import printable, without_folders
+from klein_doctor.privacy import without_folders
+from klein_doctor.values import printable
 
 T = TypeVar("T")
 

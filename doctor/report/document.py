@@ -58,9 +58,15 @@ def render_json(report: Report, form: str) -> str:
 
 
 def compact(report: Report, form: str, limit: int) -> str:
-    """The document on one line, its findings left out where it would grow beyond limit."""
+    """The document on one line; where it would grow beyond limit, without what it can spare: how
+    memory went during a run, then the findings."""
     data = document(report, form)
     text = json.dumps(data, separators=(",", ":"))
+    ran = data["facts"]["generation"].get("known")
+    if len(text) > limit and ran:
+        ran["samples"] = []
+        data["seal"] = seal(data)
+        text = json.dumps(data, separators=(",", ":"))
     if len(text) > limit:
         data["findings"] = []
         data["seal"] = seal(data)

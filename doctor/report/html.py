@@ -28,6 +28,7 @@ _STATES = {
     "manual": ("idle", "by hand"),
 }
 _FAMILIES = {**words.FAMILIES, "attention": "attention", "hub": "the Hub", "doctor": "the doctor"}
+ROUTES = {"comfyui": "ComfyUI", "diffusers": "diffusers"}
 # What a browser may load of it: nothing but what stands in the page.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _LONGEST_JSON = 200_000
@@ -62,10 +63,11 @@ def _header(report: Report) -> str:
     )
     note = "replayed from a report" if report.replayed else "read on this machine"
     note = "it changed this machine, undoable" if report.changed else note
+    when = f"{_text(report.created[:10])} {_text(report.created[11:16])} UTC"
     return (
         f"<header>\n{badge(kind, word)}\n<h1>{_text(words.headline(report))}</h1>\n"
         f'<p class="soft">FLUX.2 [klein] 4B on {_text(words.card_line(report))}, '
-        f"by {_text(report.route)}. {_text(report.created)}, {note}.</p>\n</header>\n"
+        f"by {ROUTES.get(report.route, 'diffusers')}. {when}, {note}.</p>\n</header>\n"
     )
 
 
@@ -191,7 +193,7 @@ def _machine(report: Report, form: str) -> str:
         ("Arguments", words.arguments_line(report, form)),
         ("Files", report.files),
         ("Way", report.plan),
-        ("Picture", report.picture),
+        ("Picture", report.picture if report.record is None else ""),
         ("Judged", getattr(words.place(report), form)),
         ("Assumed", report.target.assumed),
     ]

@@ -31,8 +31,7 @@ def section(report: Report, form: str) -> str:
     parts = [
         f'<h2>Test generation <span class="badge {kind}">{_text(word)}</span></h2>\n',
         '<div class="card">',
-        f"<p>{_text(report.picture)}</p>" if report.picture else "",
-        f"<pre>{_text(ran.says)}</pre>" if ran.says and ran.outcome != "done" else "",
+        f"<p>{_text(_how(report, ran))}</p>",
         _tiles(ran),
         _pictures(report, ran, form),
         _memory(ran),
@@ -45,6 +44,14 @@ def section(report: Report, form: str) -> str:
 
 def _text(value: object) -> str:
     return escape(str(value), quote=True)
+
+
+def _how(report: Report, ran: Generation) -> str:
+    if ran.outcome != "done":
+        return report.picture
+    name = ((report.record or {}).get("plan") or {}).get("name") or ran.plan
+    route = "ComfyUI" if ran.route == "comfyui" else ran.route
+    return f"Three pictures with the seeds A, B and A, by {route}{f': {name}' if name else ''}."
 
 
 def _tiles(ran: Generation) -> str:
@@ -111,7 +118,7 @@ def _memory(ran: Generation) -> str:
     legend = "".join(f"<li>{_swatch(kind)}{_text(says)}</li>" for kind, says in entries)
     return (
         f'<h3>Memory over time</h3><ul class="legend">{legend}</ul>'
-        f'<div class="scroll">{drawn}</div>'
+        f'<div class="scroll" tabindex="0" role="group" aria-label="Memory over time">{drawn}</div>'
     )
 
 

@@ -9,7 +9,7 @@ STYLE = """
 @media (prefers-color-scheme:dark){:root{--bg:#111418;--card:#191d23;--text:#e7eaee;--soft:#a3adb8;
 --line:#363d46;--faint:#242a31;--good:#74d48d;--good-bg:#16301e;--bad:#ff9a96;--bad-bg:#3a1a1c;
 --warn:#f0c264;--warn-bg:#35290f;--idle:#b3bcc6;--idle-bg:#272d34;--link:#7db4ff;--ours:#5b9bef;
---others:#6b7682;--ram:#43b5a0;--start:#5d6772;--load:#8f7bc4;--place:#a98abf;--encode:#3f9d8c;--denoise:#d99a35;
+--others:#6b7682;--ram:#43b5a0;--start:#8a96a2;--load:#8f7bc4;--place:#a98abf;--encode:#3f9d8c;--denoise:#d99a35;
 --decode:#cf6b76;--save:#6d99cc}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--bg);color:var(--text);font:16px/1.5 system-ui,-apple-system,
@@ -45,7 +45,8 @@ margin:0 0 14px;padding:0;list-style:none}
 .tiles li{background:var(--faint);border-radius:8px;padding:10px 14px}
 .tiles b{display:block;font-size:1.3rem;line-height:1.3;font-variant-numeric:tabular-nums}
 .tiles span{font-size:.8125rem;color:var(--soft)}
-.shots{display:grid;grid-template-columns:repeat(auto-fit,minmax(190px,1fr));gap:14px;margin:0 0 16px}
+.shots{display:grid;grid-template-columns:repeat(3,1fr);gap:14px;
+margin:0 0 16px}
 figure{margin:0}
 figure img{width:100%;height:auto;display:block;border-radius:8px;border:1px solid var(--line);
 background:var(--faint)}
@@ -88,7 +89,7 @@ footer{padding-bottom:40px;margin-top:36px;color:var(--soft);font-size:.875rem}
 :focus-visible{outline:3px solid var(--link);outline-offset:2px;border-radius:4px}
 @media (max-width:560px){h1{font-size:1.35rem}dl.facts{grid-template-columns:1fr;gap:0}
 dl.facts dd{margin-bottom:8px}main,header,footer{padding-left:14px;padding-right:14px}
-.card{padding:14px}.shots{grid-template-columns:repeat(3,1fr);gap:8px}
+.card{padding:14px}.shots{gap:8px}
 .tiles{grid-template-columns:1fr 1fr}}
 @media print{:root{--bg:#fff}body{font-size:11pt}.card,figure,tr,.finding{break-inside:avoid}
 h2{break-after:avoid}.timeline{min-width:0}details:not([open])>:not(summary){display:none}

@@ -17,6 +17,7 @@ _WIDEST = 100
 _NARROWEST = 40
 _LABEL = 9
 _STALE_DAYS = 120
+_GOOD = ("verified", "ran as recorded")
 
 
 def console_for(stream: TextIO, color: str) -> Console:
@@ -54,6 +55,7 @@ def write(report: Report, console: Console, form: str) -> None:
     found = words.groups(report)
     page.headline()
     repairs.write(page, report)
+    page.generation()
     if found.first is not None and found.first.verdict is Verdict.FAIL:
         page.problem(found.first, "FIX FIRST")
         page.followers(words.following(report, found.first))
@@ -139,7 +141,26 @@ class _Page:
             self.row("Files", report.files)
         if report.plan:
             self.row("Way", report.plan)
-        self.row("Picture", report.picture)
+        if known(report.facts.generation) is None:
+            self.row("Picture", report.picture)
+
+    def generation(self) -> None:
+        """This run's pictures: what is proven, and where they are."""
+        ran = known(self.report.facts.generation)
+        if ran is None:
+            return
+        good = self.report.record is not None and self.report.record["verdict"] in _GOOD
+        self.row("Picture", self.report.picture, "green" if good else "bold red")
+        if ran.pictures:
+            path = getattr(ran.pictures[0].path, self.form)
+            self.row("Saved", path.replace("\\", "/").rpartition("/")[0] or path)
+        for check in ran.explained:
+            self.row("Cause", f"it speaks for {check}: klein-doctor explain {check}")
+
+    def usage(self) -> None:
+        """How to go on with what was proven."""
+        for label, value in self.report.usage:
+            self.row(label, getattr(value, self.form), "cyan")
 
     def remark(self, finding: Finding) -> None:
         label = "Remark" if finding.verdict is Verdict.WARN else "Crashed"
@@ -179,6 +200,7 @@ class _Page:
                 "yellow",
                 1,
             )
+        self.usage()
         self.line(Text("Next: ").append(_next(self.report), "bold"))
 
     def wrapped(self, value: str, style: str, indent: int) -> None:
@@ -193,6 +215,9 @@ def _next(report: Report) -> str:
         return f"klein-doctor explain {first.check}"
     if report.exit_code:
         return "klein-doctor --format markdown, and attach it to an issue"
+    untried = not (report.ready or report.usage or report.replayed or report.target.assumed)
+    if untried:
+        return "klein-doctor generate, which makes a picture and proves it"
     start = "start ComfyUI" if report.route == "comfyui" else "run your script"
     return f"{start}; to report a problem, klein-doctor --format markdown"
 

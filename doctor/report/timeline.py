@@ -9,7 +9,7 @@ from html import escape
 from klein_doctor.generation import Phase, Sample
 
 _WIDTH, _LEFT, _RIGHT = 880, 58, 14
-_STRIP = 46  # pictures and phases above the panels
+_STRIP = 60  # pictures and phases above the panels
 _PANEL, _GAP, _BELOW = 170, 40, 34
 _MOST_POINTS = 600
 _CHAR = 6.4  # width of a sign of the labels

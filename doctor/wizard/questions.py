@@ -229,7 +229,7 @@ def given(question: Question, answers: Mapping[str, str]) -> str | None:
         return None
     value = answers[question.key]
     values = [choice.value for choice in question.choices]
-    if question.key == DOWNLOAD and value.lower() in (*_YES, *_NO):
+    if question.default in ("true", "false") and value.lower() in (*_YES, *_NO):
         value = "true" if value.lower() in _YES else "false"
     if value not in values:
         raise UsageError(

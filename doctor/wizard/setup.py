@@ -62,7 +62,7 @@ class _Session:
         prepared = self._way(self._where(prepared))
         steps = self._download(prepared, self._steps(prepared))
         report = self._do(prepared, steps)
-        # The seam for a picture made to prove it all: it is asked for here, once it exists.
+        report = self._pictured(report)
         leading = q.explaining(report.findings, self.checks)
         report = report._replace(findings=q.first(report.findings, leading))
         output.write(report, self.options.format, self.options.color, form_of(self.options))
@@ -188,6 +188,15 @@ class _Session:
         except KeyboardInterrupt:  # a second one; what was under way was taken back
             self.console.note("interrupted; klein-doctor takes back what is open when it runs next")
             return report._replace(exit_code=Exit.INTERRUPTED)
+
+    def _pictured(self, report: Report) -> Report:
+        """With a test generation where one is wanted; who leaves here keeps what was done."""
+        from klein_doctor.wizard.generate import after_repair
+
+        try:
+            return after_repair(report, self.request, self.options, self.console, self._ask)
+        except Left:
+            return report
 
     def _ask(self, question: q.Question) -> str:
         """The answer of the file, said in a line, else of the user."""

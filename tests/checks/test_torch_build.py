@@ -257,5 +257,6 @@ def test_the_place_is_the_environment() -> None:
 def test_every_torch_check_waits_for_a_python_that_starts() -> None:
     broken = python_with(c.machine(), fault=plain("it is an empty file"))
     for name, check in catalogue().items():
-        if check.family == "torch":
+        # What a proof would show is told where one was asked for, and only there.
+        if check.family == "torch" and name != "kernels-fail":
             assert verdict_of(name, broken).because == "python-broken:1"
