@@ -68,6 +68,7 @@ def diagnose(request: Request, meanwhile: Callable[[], None] = lambda: None) -> 
         outside,
         ask_driver=assumption is None,
         state_dir=request.state_dir,
+        recipe=request.recipe,
         deep=request.deep,
     )
     aim = target.resolve(outside, wish)

@@ -84,14 +84,20 @@ class _Models(NamedTuple):
 class Snapshot:
     """The probes of one machine. Those that need no target run from the moment this is made.
 
-    state_dir: as ``--state-dir``. deep: hash the model files, however long that takes.
+    state_dir, recipe: as the options. deep: hash the model files, however long that takes.
     """
 
     def __init__(
-        self, outside: Outside, *, ask_driver: bool = True, state_dir: str = "", deep: bool = False
+        self,
+        outside: Outside,
+        *,
+        ask_driver: bool = True,
+        state_dir: str = "",
+        recipe: str = "",
+        deep: bool = False,
     ) -> None:
         self._outside = outside
-        self._state_dir, self._deep = state_dir, deep
+        self._state_dir, self._recipe, self._deep = state_dir, recipe, deep
         self._nvml = Boxed("nvml", lambda: _nvml(outside, ask_driver), NVML_LIMIT_S + 1)
         self._kernel = Boxed("kernel", lambda: read_kernel(outside), FILES_LIMIT_S)
         self._system = Boxed("system", lambda: _system(outside), FILES_LIMIT_S)
@@ -186,7 +192,9 @@ class Snapshot:
             reason = Unknown("the search path could not be read")
             return _Models(reason, reason)
         comfyui = read.comfyui.value if isinstance(read.comfyui, Known) else None
-        models = read_models(self._outside, comfyui, self._store, deep=self._deep)
+        models = read_models(
+            self._outside, comfyui, self._store, deep=self._deep, recipe=self._recipe
+        )
         return _Models(Known(models), self._workflows(comfyui, models))
 
     def _read_extensions(self) -> Fact[tuple[Extension, ...]]:

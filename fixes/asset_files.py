@@ -11,6 +11,7 @@ from klein_doctor.fixing import Fix
 from klein_doctor.model import Finding, Private, known
 from klein_doctor.modelfiles import ModelFile
 from klein_doctor.outcomes import gib
+from klein_doctor.recipe import Recipe
 from klein_doctor.steps import Case, Step, StepFailed
 from klein_doctor.transaction.content import unused
 from klein_doctor.transaction.transaction import Transaction
@@ -109,14 +110,14 @@ def plan_place(case: Case) -> list[Step]:
         folder = folder_for(BY_ID[role].category, folders)
         files = [f for f in elsewhere(models, role) if f.path == finding.subject]
         if folder is not None and files:
-            steps.append(_link(files[0], folder, role, finding))
+            steps.append(_link(files[0], folder, role, finding, case.recipe))
     return steps
 
 
-def _link(file: ModelFile, folder: Private, role: str, finding: Finding) -> Step:
+def _link(file: ModelFile, folder: Private, role: str, finding: Finding, recipe: Recipe) -> Step:
     name = re.split(r"[\\/]", file.path.real)[-1]
     if file.verdict == "wanted":
-        name = wanted_row(role).name
+        name = wanted_row(role, recipe).name
     place = folder.below(name)
     return Step(
         PLACE, f"link {file.path.local} into {folder.local}", "move", "safe",
