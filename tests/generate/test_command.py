@@ -142,10 +142,11 @@ def test_no_card_no_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("generate", "--size", "huge"), ("generate", "--size", "100"), ("generate", "--size", "9" * 9),
-        ("generate", "--deadline", "soon"), ("generate", "--from", "x.json"),
-        ("generate", "--assume", "RTX 5070,driver=580"), ("--size", "512"), ("--generate",),
-        ("--fix", "--max-age", "1d"), ("--prove", "--from", "x.json"), ("download", "--pictures", "x"),
+        ("generate", "--size", "huge"), ("generate", "--size", "100"),
+        ("generate", "--size", "9" * 9), ("generate", "--deadline", "soon"),
+        ("generate", "--from", "x.json"), ("generate", "--assume", "RTX 5070,driver=580"),
+        ("--size", "512"), ("--generate",), ("--fix", "--max-age", "1d"),
+        ("--prove", "--from", "x.json"), ("download", "--pictures", "x"),
     ],
 )  # fmt: skip
 def test_wrong_usage_is_one_line(arguments: tuple[str, ...]) -> None:
