@@ -44,6 +44,7 @@ def fix(options: argparse.Namespace, output: Output, note: Callable[[str], None]
     Raises:
         UsageError: in one line.
     """
+    begun = time.monotonic()
     console = Lines(options.progress, log_of(options.log))
     wishes = wishes_of(options)
     seconds(options.deadline)  # one that is none is told before anything is read
@@ -62,7 +63,7 @@ def fix(options: argparse.Namespace, output: Output, note: Callable[[str], None]
         if options.generate and report.exit_code not in _NOTHING_AFTER:
             from klein_doctor.generate.command import pictured
 
-            report = pictured(report, request, options, console)
+            report = pictured(report, request, options, console, begun)
     output.write(report, options.format, options.color, form_of(options))
     return report.exit_code
 

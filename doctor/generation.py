@@ -79,7 +79,9 @@ class Texture(NamedTuple):
 
     std, mean: of luminance, 0 to 255. span: between its 1st and 99th percentile. lag1: how a pixel
     correlates with its right neighbour. edges: standard deviation of the Laplacian. bits: per
-    pixel, as a JPEG of quality 85. colour: mean chroma distance from grey.
+    pixel, as a JPEG of quality 85. colour: mean chroma distance from grey. coarse: the standard
+    deviation that is left of 16x16 cells, over std. flat: the share of such cells that are of one
+    value.
     """
 
     mean: float
@@ -89,6 +91,8 @@ class Texture(NamedTuple):
     edges: float
     bits: float
     colour: float
+    coarse: float = 1.0
+    flat: float = 0.0
 
 
 class Picture(NamedTuple):

@@ -40,16 +40,23 @@ def generate(options: argparse.Namespace, output: Output, note: Callable[[str], 
 
 
 def pictured(
-    report: Report, request: Request, options: argparse.Namespace, console: Lines
+    report: Report,
+    request: Request,
+    options: argparse.Namespace,
+    console: Lines,
+    since: float | None = None,
 ) -> Report:
     """The report with a test generation as the command line wants it.
+
+    since: the moment of time.monotonic() from which --deadline counts, None: from now.
 
     Raises:
         UsageError: in one line.
     """
     wish, deadline = wish_of(options), seconds(options.deadline)
     stop = threading.Event()
-    limits = Limits(stop, time.monotonic() + deadline if deadline else None)
+    begun = time.monotonic() if since is None else since
+    limits = Limits(stop, begun + deadline if deadline else None)
     with ends_politely(stop):
         return with_pictures(report, request, wish, limits, console)
 

@@ -35,7 +35,7 @@ def read_entries(state: Path | None) -> tuple[Entry, ...]:
         data = json.loads(raw.decode("utf-8")) if len(raw) <= _LONGEST else None
         if not isinstance(data, dict) or data.get("schema") != SCHEMA:
             return ()
-        found: tuple[Entry, ...] = decode(tuple[Entry, ...], data.get("entries"))  # type: ignore[arg-type]
+        found: tuple[Entry, ...] = decode(tuple[Entry, ...], data.get("entries"))
         return tuple(entry for entry in found[:MOST] if _WHEN.fullmatch(entry.when))
     except (OSError, ValueError, RecursionError, DecodeError):
         return ()

@@ -30,6 +30,9 @@ def test_enter_all_the_way_mends_it_and_undo_takes_it_back(
         seen.until("Esc leaves")
         assert scene.tree() == before
         seen.type(t.ENTER)
+        seen.until("three test pictures")  # the torch of this machine is none that could draw
+        seen.until("Esc leaves")
+        seen.type(t.DOWN + t.ENTER)
         seen.until("To take it back: klein-doctor undo")
         assert seen.end() == 0
     finally:
