@@ -35,6 +35,7 @@ def test_the_card_is_full(route: Route, stage: str) -> None:
         ("denoise=lost", "gpu-lost", "stopped answering while the picture was drawn"),
         ("start=import", "import-failed", "could not be imported"),
         ("load=import", "import-failed", "No module named 'accelerate'"),
+        ("load=lazy", "import-failed", "No module named 'httpx'"),
         ("load=folder", "OSError", "no file named config.json in vae"),
         ("decode=exit", "crashed", "exit code 7"),
     ],
