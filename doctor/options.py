@@ -15,7 +15,7 @@ _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 _MACHINE = ("python", "comfyui", "gpu", "assume")
 # What goes with which command; the rest goes with all of them.
 _OF_DOWNLOAD = ("variant", "dest", "sweep")
-_OF_FIXING = ("without", "deny", "safe", "answers", "log")
+_OF_FIXING = ("without", "deny", "safe", "symptom", "environment", "answers", "log")
 _OF_BOTH = (
     "only", "assets_from", "dry_run", "offline", "use_hf_token", "xet", "deadline", "progress",
 )  # fmt: skip
