@@ -15,6 +15,8 @@ PROGRESS = ("auto", "plain", "json")
 EXPECTED = ("picture", "reference")
 DEVICES = ("cuda", "cpu")
 KINDS = ("download", "packages", "config", "update", "move")
+SYMPTOMS = ("nothing", "black", "error", "wont-start", "memory", "slow")
+ENVIRONMENTS = ("here", "private")
 
 _EPILOG = """\
 exit codes: 0 healthy or done (warnings allowed), 1 problems remain, 2 wrong usage,
@@ -213,8 +215,7 @@ def parser() -> argparse.ArgumentParser:
         help="ask what is wanted, show the plan, do what is ticked",
         description="Asks which ComfyUI, what happened and what to do about it; shows the plan, "
         "does the ticked steps and proves them. Esc leaves, and nothing was changed. What "
-        "--fix takes goes with it; --answers FILE answers questions beforehand: install, symptom, "
-        "environment, route, steps, download, generate.",
+        "--fix takes goes with it; what an option or --answers FILE says is not asked.",
     )
     for name, says, more in (
         ("undo", "take back what a run of fixes changed", "the last one that changed something"),
@@ -292,8 +293,19 @@ def _fixing(top: argparse.ArgumentParser) -> None:
         help="make and prove pictures afterwards, as 'klein-doctor generate' does",
     )  # fmt: skip
     group.add_argument(
+        "--symptom", choices=SYMPTOMS, default="",
+        help="what happened: nothing yet, a black or noisy picture, an error message, it does not "
+        "start, memory runs out, it is slow; what can cause it comes first in the report",
+    )  # fmt: skip
+    group.add_argument(
+        "--environment", choices=ENVIRONMENTS, default="",
+        help="where a change of PyTorch touches what was compiled for it: change this environment "
+        "all the same (here), or leave it alone (private)",
+    )  # fmt: skip
+    group.add_argument(
         "--answers", metavar="FILE", default="",
-        help="a TOML file that answers what would be asked, e.g. environment = 'here'",
+        help="a TOML file that answers what would be asked: install, symptom, environment, route, "
+        "steps, download",
     )  # fmt: skip
     group.add_argument("--log", metavar="FILE", default="", help="write what goes on there, too")
 

@@ -15,7 +15,9 @@ _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 _MACHINE = ("python", "comfyui", "gpu", "assume")
 # What goes with which command; the rest goes with all of them.
 _OF_DOWNLOAD = ("variant", "dest", "sweep")
-_OF_FIXING = ("without", "deny", "safe", "answers", "generate", "log")
+_OF_FIXING = (
+    "without", "deny", "safe", "symptom", "environment", "answers", "generate", "log",
+)  # fmt: skip
 _OF_GENERATING = ("size", "expect", "custom_nodes", "device", "pictures")
 # What a generation takes of that which is for fixing and downloading.
 _ALSO_GENERATING = ("log", "deadline", "progress", "offline")
