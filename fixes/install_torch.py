@@ -13,17 +13,17 @@ from klein_doctor.environment import (
     shared,
     tool,
 )
+from klein_doctor.fixes.package_step import UNDO, in_words
 from klein_doctor.fixing import Fix
 from klein_doctor.guard import conf_name, repin
 from klein_doctor.model import Facts, Known, Private, Repair, known
 from klein_doctor.outcomes import from_conda, wheel_choice
 from klein_doctor.steps import Case, Step, StepFailed, by_hand
-from klein_doctor.transaction.packages import Change, Changed, change_packages
+from klein_doctor.transaction.packages import Change, change_packages
 from klein_doctor.transaction.transaction import Transaction
 from klein_doctor.wheels import Choice
 
 ID = "install-torch"
-UNDO = "puts the packages back from the copies that are kept, without network"
 
 
 def plan(case: Case) -> list[Step]:
@@ -88,14 +88,6 @@ def act(step: Step, transaction: Transaction) -> str:
     if not changed.installed:
         raise StepFailed("the packages are there already, so the fault is elsewhere")
     return in_words(changed)
-
-
-def in_words(changed: Changed) -> str:
-    """What was changed, in one line."""
-    new = ", ".join(f"{name} {version}" for name, version in changed.installed[:6])
-    more = f" and {len(changed.installed) - 6} more" if changed.installed[6:] else ""
-    gone = f"; removed {', '.join(changed.removed)}" if changed.removed else ""
-    return f"installed {new}{more}{gone}" if new else f"removed {', '.join(changed.removed)}"
 
 
 FIXES = (
