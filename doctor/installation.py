@@ -251,6 +251,39 @@ class Surroundings(NamedTuple):
     shadowing: tuple[Private, ...]
 
 
+CONSTRAINTS = "klein-doctor-constraints.txt"  # the doctor's own, in the environment's folder
+BLACKLIST = "pip_blacklist.list"  # what ComfyUI-Manager never installs
+
+
+class Pin(NamedTuple):
+    """A constraint that binds a package: ``torch``, ``==2.14.1+cu130`` (``@`` an address).
+
+    file: where it stands. own: the doctor wrote that file.
+    """
+
+    name: str
+    wants: str
+    file: Private
+    own: bool
+
+
+class Guard(NamedTuple):
+    """What binds torch and its partners to their versions where ComfyUI's nodes install.
+
+    pip: of the constraints that pip keeps to in the target. uv: of those that UV_CONSTRAINT names.
+    unread: constraints pip is told of that are addresses or cannot be read.
+    manager: the folder with ComfyUI-Manager's lists, None without it; listed: which of the three
+    it never installs; manager_uv: it installs with uv, which reads nothing of pip's.
+    """
+
+    pip: tuple[Pin, ...]
+    uv: tuple[Pin, ...]
+    unread: int
+    manager: Private | None
+    listed: tuple[str, ...]
+    manager_uv: bool
+
+
 # The variables that name a proxy, in the order they are told in; the values may hold passwords.
 PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 

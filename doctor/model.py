@@ -17,6 +17,7 @@ from klein_doctor.generation import Generation, Proof
 from klein_doctor.installation import (
     ComfyUI,
     Disk,
+    Guard,
     Hub,
     Memory,
     Packages,
@@ -263,7 +264,7 @@ class Facts(NamedTuple):
 
     route: as asked for, ``auto``, ``comfyui`` or ``diffusers``; what auto means here is judged.
     comfyui: the chosen installation, None where none was found or none is wanted.
-    proof, generation: None where nobody asked for them.
+    proof, generation: None where nobody asked for them. guard: None without a ComfyUI.
     """
 
     system: Fact[System]
@@ -294,6 +295,7 @@ class Facts(NamedTuple):
     hub: Fact[Hub]
     proof: Fact[Proof | None] = Known(None)
     generation: Fact[Generation | None] = Known(None)
+    guard: Fact[Guard | None] = Known(None)
 
 
 # --- target ----------------------------------------------------------------------------------

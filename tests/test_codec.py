@@ -117,7 +117,7 @@ def test_arbitrary_json_is_a_decode_error(value: object, field: str) -> None:
     lists = ("faults", "servers", "disks", "settings", "secrets", "workflows", "extensions")
     assert (
         (field in lists and value == [])
-        or (field in ("comfyui", "proof", "generation") and value is None)
+        or (field in ("comfyui", "proof", "generation", "guard") and value is None)
         or (field == "route" and isinstance(value, str))
     )
 

@@ -172,7 +172,7 @@ class Scene:
         told = describe(caches, CARD, *self._libraries)
         return {
             **clean_environment(), "HOME": str(home), "HF_ENDPOINT": self.hub.endpoint,
-            "NO_PROXY": "*", "PIP_CONFIG_FILE": os.devnull, "PIP_NO_CACHE_DIR": "1",
+            "NO_PROXY": "*", "XDG_CONFIG_DIRS": str(caches), "PIP_NO_CACHE_DIR": "1",
             "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_INDEX_URL": self.index.url("simple"),
             "LD_LIBRARY_PATH": told["LD_LIBRARY_PATH"], "NVML_STANDIN": told["NVML_STANDIN"],
             "TMPDIR": str(caches),
