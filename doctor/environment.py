@@ -116,11 +116,12 @@ def guard_commands(facts: Facts) -> tuple[Command, ...]:
 def compiled_for_torch(facts: Facts, chosen: str) -> tuple[str, ...]:
     """Extensions that were compiled for the installed torch and may not load beside another.
 
-    chosen: the version that is to come, with its tag. Nothing is named where number and CUDA stay.
+    chosen: the version that is to come, with its tag. Nothing is named where number and CUDA stay,
+    nor what is Python alone and compiles when it runs.
     """
     torch = known(facts.torch)
     present = known(torch.version, "") if torch is not None and torch.present else ""
     if not present or present == chosen:
         return ()
     found = known(facts.extensions, ())
-    return tuple(f"{each.name} {each.version}" for each in found)
+    return tuple(f"{each.name} {each.version}" for each in found if each.binaries)

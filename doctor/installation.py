@@ -251,6 +251,7 @@ class Surroundings(NamedTuple):
     shadowing: tuple[Private, ...]
 
 
+PRIVATE = ".venv-klein"  # an environment that the doctor made beside one that is left as it is
 CONSTRAINTS = "klein-doctor-constraints.txt"  # the doctor's own, in the environment's folder
 BLACKLIST = "pip_blacklist.list"  # what ComfyUI-Manager never installs
 
