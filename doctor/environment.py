@@ -32,7 +32,7 @@ def kept(facts: Facts) -> tuple[str, ...]:
 
 
 def tool(python: Interpreter) -> str:
-    """What changes its packages: ``uv`` where it has no pip and was made by uv, else ``pip``."""
+    """What changes its packages: ``uv`` where it has no pip, else ``pip``."""
     return "uv" if uses_uv(python) else "pip"
 
 
@@ -51,6 +51,21 @@ def shared(facts: Facts) -> str:
     if python is not None and conda_base(python):
         return "this is conda's own base environment, which conda itself runs on"
     return ""
+
+
+def without_tool(facts: Facts) -> str:
+    """What is missing to change its packages with, "" where there is pip or uv."""
+    python, around = known(facts.interpreter), known(facts.surroundings)
+    if python is None or python.has_pip or around is None or around.path_uv is not False:
+        return ""
+    return "this Python has no pip: first give it one, or install uv (https://docs.astral.sh/uv)"
+
+
+def with_pip_first(facts: Facts, fix: str) -> tuple[Command, ...]:
+    """What gives it a pip, and the fix after that."""
+    python = known(facts.interpreter)
+    again: Command = ("klein-doctor", "--fix", "--only", fix)
+    return (again,) if python is None else ((python.path, "-m", "ensurepip", "--upgrade"), again)
 
 
 def of_the_system(python: Interpreter) -> bool:

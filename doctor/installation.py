@@ -237,6 +237,7 @@ class Surroundings(NamedTuple):
     path_python, path_pip: the first python and pip on PATH, None without one; the booleans tell
     whether these act on the target. doctor_inside: the doctor is installed in the target.
     shadowing: CUDA libraries in LD_LIBRARY_PATH that come before torch's own.
+    path_uv: uv is on PATH; None where the target has pip, and nobody needs to know.
     """
 
     managed: Private | None
@@ -249,6 +250,7 @@ class Surroundings(NamedTuple):
     path_pip_is_target: bool
     doctor_inside: bool
     shadowing: tuple[Private, ...]
+    path_uv: bool | None = None
 
 
 PRIVATE = ".venv-klein"  # an environment that the doctor made beside one that is left as it is

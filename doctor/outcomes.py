@@ -132,8 +132,8 @@ def from_conda(package: Package | None) -> bool:
 
 
 def uses_uv(python: Interpreter) -> bool:
-    """Whether its packages are uv's to change: it has no pip, and uv made it."""
-    return not python.has_pip and python.kind.startswith("uv")
+    """Whether its packages are uv's to change: it has no pip, as those that uv makes."""
+    return not python.has_pip
 
 
 def pip_install(python: Interpreter, *, again: bool = False, isolated: bool = False) -> Command:

@@ -13,6 +13,8 @@ from klein_doctor.environment import (
     kept,
     shared,
     tool,
+    with_pip_first,
+    without_tool,
 )
 from klein_doctor.fixes.make_venv import private
 from klein_doctor.fixes.package_step import UNDO, in_words
@@ -42,6 +44,10 @@ def plan(case: Case) -> list[Step]:
     if reason:
         title = f"{repair.summary}; {reason}"
         return [by_hand(ID, "packages", title, clears, repair.commands)]
+    reason = without_tool(facts)
+    if reason and not shared(facts):
+        title, commands = f"{repair.summary}; {reason}", with_pip_first(facts, ID)
+        return [by_hand(ID, "packages", title, clears, commands)]
     reason = shared(facts)
     touches = compiled_for_torch(facts, f"{choice.torch}+{choice.variant}")
     if not reason and (not touches or case.chosen.get("environment") == "here"):

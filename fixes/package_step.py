@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from klein_doctor.environment import isolated, kept, shared, tool
+from klein_doctor.environment import (
+    isolated,
+    kept,
+    shared,
+    tool,
+    with_pip_first,
+    without_tool,
+)
 from klein_doctor.model import Finding, Repair, known
 from klein_doctor.steps import Case, Step, StepFailed, by_hand
 from klein_doctor.transaction.packages import Change, Changed, change_packages
@@ -34,6 +41,9 @@ def package_step(
     python = known(case.facts.interpreter)
     reason = "the Python that runs the model is not known" if python is None else shared(case.facts)
     if python is None or reason:
+        return by_hand(fix, "packages", f"{title}; {reason}", clears, commands)
+    if reason := without_tool(case.facts):
+        commands = with_pip_first(case.facts, fix)
         return by_hand(fix, "packages", f"{title}; {reason}", clears, commands)
     change = Change(
         python=python.path.real, install=tuple(install), remove=tuple(remove),
