@@ -237,6 +237,7 @@ class Surroundings(NamedTuple):
     path_python, path_pip: the first python and pip on PATH, None without one; the booleans tell
     whether these act on the target. doctor_inside: the doctor is installed in the target.
     shadowing: CUDA libraries in LD_LIBRARY_PATH that come before torch's own.
+    path_uv: uv is on PATH; None where the target has pip, and nobody needs to know.
     """
 
     managed: Private | None
@@ -249,6 +250,41 @@ class Surroundings(NamedTuple):
     path_pip_is_target: bool
     doctor_inside: bool
     shadowing: tuple[Private, ...]
+    path_uv: bool | None = None
+
+
+PRIVATE = ".venv-klein"  # an environment that the doctor made beside one that is left as it is
+CONSTRAINTS = "klein-doctor-constraints.txt"  # the doctor's own, in the environment's folder
+BLACKLIST = "pip_blacklist.list"  # what ComfyUI-Manager never installs
+
+
+class Pin(NamedTuple):
+    """A constraint that binds a package: ``torch``, ``==2.14.1+cu130`` (``@`` an address).
+
+    file: where it stands. own: the doctor wrote that file.
+    """
+
+    name: str
+    wants: str
+    file: Private
+    own: bool
+
+
+class Guard(NamedTuple):
+    """What binds torch and its partners to their versions where ComfyUI's nodes install.
+
+    pip: of the constraints that pip keeps to in the target. uv: of those that UV_CONSTRAINT names.
+    unread: constraints pip is told of that are addresses or cannot be read.
+    manager: the folder with ComfyUI-Manager's lists, None without it; listed: which of the three
+    it never installs; manager_uv: it installs with uv, which reads nothing of pip's.
+    """
+
+    pip: tuple[Pin, ...]
+    uv: tuple[Pin, ...]
+    unread: int
+    manager: Private | None
+    listed: tuple[str, ...]
+    manager_uv: bool
 
 
 # The variables that name a proxy, in the order they are told in; the values may hold passwords.

@@ -17,6 +17,7 @@ from klein_doctor.generation import Generation, Proof, Proven
 from klein_doctor.installation import (
     ComfyUI,
     Disk,
+    Guard,
     Hub,
     Memory,
     Packages,
@@ -265,7 +266,8 @@ class Facts(NamedTuple):
     route: as asked for, ``auto``, ``comfyui`` or ``diffusers``; what auto means here is judged.
     comfyui: the chosen installation, None where none was found or none is wanted.
     proof, generation: None where nobody asked for them. past: the last run in which all was well,
-    proven: the last verified generation; None where none is on record.
+    proven: the last verified generation; None where none is on record. guard: None without a
+    ComfyUI.
     """
 
     system: Fact[System]
@@ -298,6 +300,7 @@ class Facts(NamedTuple):
     generation: Fact[Generation | None] = Known(None)
     past: Fact[Past | None] = Known(None)
     proven: Fact[Proven | None] = Known(None)
+    guard: Fact[Guard | None] = Known(None)
 
 
 # --- target ----------------------------------------------------------------------------------

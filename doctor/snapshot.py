@@ -11,6 +11,7 @@ from klein_doctor.compiled import Extension
 from klein_doctor.installation import (
     ComfyUI,
     Disk,
+    Guard,
     Hub,
     Launcher,
     Memory,
@@ -125,6 +126,7 @@ class Snapshot:
             "surroundings", lambda: _around(outside, self._python(), watched), FILES_LIMIT_S
         )
         self._past = Boxed("past", lambda: _past(outside, self._state_dir, aim), FILES_LIMIT_S)
+        self._guard = Boxed("guard", lambda: _guard(outside, self._python(), aim), FILES_LIMIT_S)
         self._disks = Boxed("disks", lambda: _disks(outside, aim.found), FILES_LIMIT_S)
 
     def facts(self) -> Facts:
@@ -175,6 +177,7 @@ class Snapshot:
             overrides=overrides,
             hub=_fact(self._hub, faults),
             past=_fact(self._past, faults),
+            guard=_fact(self._guard, faults),
             faults=Known(tuple(faults)),
         )
 
@@ -334,6 +337,14 @@ def _around(
     from klein_doctor.probes.surroundings import read_surroundings
 
     return Known(read_surroundings(outside, interpreter, watched))
+
+
+def _guard(outside: Outside, interpreter: Interpreter, aim: Aim) -> Fact[Guard | None]:
+    if aim.found is None:
+        return Known(None)
+    from klein_doctor.probes.torch_guard import read_guard
+
+    return Known(read_guard(outside, interpreter, aim.found.base))
 
 
 def _disks(outside: Outside, found: Found | None) -> Fact[tuple[Disk, ...]]:

@@ -83,7 +83,9 @@ def environment_question(plan: Plan, optional: Plan, *, private: bool) -> Questi
     private: there is a fix that makes an environment of its own.
     """
     touched = dict.fromkeys(
-        name for step in (*plan.steps, *optional.steps) for name in step.touches
+        name
+        for step in (*plan.steps, *optional.steps)
+        for name in step.touches or step.arguments.get("spares", ())
     )
     if not touched:
         return None

@@ -24,7 +24,7 @@ from klein_doctor.wizard.ask import Asker, Left, asker, columns, tell
 from klein_doctor.wizard.known import of_log
 from klein_doctor.wizard.shown import plan_lines
 
-_PRIVATE = "private-environment"  # the fix that makes an environment of its own
+_PRIVATE = "make-venv"  # the fix that makes an environment of its own
 
 
 def setup(options: argparse.Namespace, output: Output, note: Callable[[str], None]) -> Exit:

@@ -172,7 +172,7 @@ class Scene:
         told = describe(caches, CARD, *self._libraries)
         return {
             **clean_environment(), "HOME": str(home), "HF_ENDPOINT": self.hub.endpoint,
-            "NO_PROXY": "*", "PIP_CONFIG_FILE": os.devnull, "PIP_NO_CACHE_DIR": "1",
+            "NO_PROXY": "*", "XDG_CONFIG_DIRS": str(caches), "PIP_NO_CACHE_DIR": "1",
             "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_INDEX_URL": self.index.url("simple"),
             "LD_LIBRARY_PATH": told["LD_LIBRARY_PATH"], "NVML_STANDIN": told["NVML_STANDIN"],
             "TMPDIR": str(caches),
@@ -182,7 +182,8 @@ class Scene:
 def serve(index: p.PackageIndex, hub: Hub) -> None:
     """Fill them with what a scene begins with, and with what mends it."""
     p.put_trio(index, "cu130")
-    p.put_trio(index, "cu130", torch="2.11.0", torchvision="0.26.0")
+    index.add(p.torch_wheel("2.11.0+cu130"), p.torchvision_wheel("0.26.0+cu130", "2.11.0"),
+              index="cu130")  # fmt: skip
     p.put_trio(index, "old", torch="2.11.0", torchvision="0.26.0", cuda="12.6", archs=OLD)
     index.add(p.torchvision_wheel("0.25.0+cu126", "2.10.0"), index="old")
     file = HubFile(vae_file(), sha256=vae_digest())
