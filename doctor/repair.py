@@ -235,10 +235,13 @@ class _Run:
         ]
 
     def _look_again(self, step: Step) -> str:
-        """What of that which the step should clear is still there, "" for nothing."""
+        """What speaks against a step that was done, "" for nothing."""
         # Hashing everything anew after every step would take minutes and tell nothing new.
         self.request = dataclasses.replace(self.request, deep=False)
         self.seen = diagnose(self.request)
+        proof = fixes()[step.fix].proof
+        if proof is not None:
+            return proof(step, self.seen.facts)
         red = self._still(step)
         return f"{red[0].check} still says: {red[0].title}" if red else ""
 
