@@ -65,8 +65,24 @@ def prepare(request: Request, wishes: Wishes | None = None) -> Prepared:
         UsageError: in one line.
     """
     report = diagnose(request)
+    wishes = wishes or Wishes()
+    wishes = wishes._replace(answers={**_around(request), **wishes.answers})
     planned, more = make(report.findings, report.facts, recipe_of(request), fixes(), wishes)
     return Prepared(request, report._replace(steps_planned=planned.steps), planned, more)
+
+
+def _around(request: Request) -> dict[str, str]:
+    """What a fix may plan by and no finding tells: git, --offline, where a new ComfyUI would be."""
+    try:
+        place = Path(request.wish.comfyui or Path.home() / "ComfyUI").expanduser().absolute()
+        vacant = not place.exists() or (place.is_dir() and not any(place.iterdir()))
+    except (OSError, RuntimeError, ValueError):  # no home, or none that can be looked into
+        vacant = False
+    found = {"git": shutil.which("git") or "", "offline": "true" if request.offline else ""}
+    if vacant:
+        shown = Redactor.of_this_machine(os.environ).path(str(place))
+        found |= {f"place.{form}": getattr(shown, form) for form in ("real", "local", "public")}
+    return found
 
 
 def recover_first(request: Request, console: Console) -> None:
