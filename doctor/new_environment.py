@@ -57,11 +57,12 @@ def fill(
     keep.write_text("".join(f"{pin}\n" for pin in torch), encoding="utf-8")
     python = str(inside(folder))
     pip = [python, "-m", "pip", "install", "--quiet"]
-    for change, argv in (
-        (Change(python, index_url=index), [*pip, "--index-url", index, "--", *torch]),
-        (Change(python), [*pip, "-c", str(keep), "-r", str(requirements)]),
-    ):
-        transaction.note(f"installing {' and '.join(argv[len(pip) + 1 :])}")
+    for what, change, argv in (
+        (" and ".join(torch), Change(python, index_url=index),
+         [*pip, "--index-url", index, "--", *torch]),
+        (str(requirements), Change(python), [*pip, "-c", str(keep), "-r", str(requirements)]),
+    ):  # fmt: skip
+        transaction.note(f"installing {what}")
         env = children(change)
         called(transaction, "pip", argv, env, transaction.scratch, limit_s=_HOUR_S)
     sites = (*folder.glob("lib/*/site-packages"), *folder.glob("Lib/site-*"))

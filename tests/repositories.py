@@ -35,6 +35,8 @@ def put_remote(folder: Path) -> Path:
     git(root, "init", "-q", "-b", "master")
     (root / "gone.py").write_text("gone = 1\n")
     (root / ".gitignore").write_text("/models/\n/output/\n/custom_nodes/\n__pycache__/\n.venv/\n")
+    for name in ("comfy_extras", "comfy_api"):  # git holds no empty folders
+        (root / name / "__init__.py").write_text("")
     (root / "start.sh").write_text("#!/bin/sh\n")
     (root / "start.sh").chmod(0o755)
     _release(root, OLD)
