@@ -93,12 +93,15 @@ class Checkout(NamedTuple):
     """The git state of a source tree, read from its files.
 
     commit: full hash. branch: "" when detached. dirty: a file git tracks differs in size or time
-    from the index; Unknown where the index cannot be read.
+    from the index; Unknown where the index cannot be read. shallow: its history was cut off.
+    release: the version tag that names the commit, "" for none, or where its files do not tell.
     """
 
     commit: str
     branch: str
     dirty: Fact[bool]
+    shallow: bool = False
+    release: str = ""
 
 
 class Wanted(NamedTuple):

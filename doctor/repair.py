@@ -65,8 +65,24 @@ def prepare(request: Request, wishes: Wishes | None = None) -> Prepared:
         UsageError: in one line.
     """
     report = diagnose(request)
+    wishes = wishes or Wishes()
+    wishes = wishes._replace(answers={**_around(request), **wishes.answers})
     planned, more = make(report.findings, report.facts, recipe_of(request), fixes(), wishes)
     return Prepared(request, report._replace(steps_planned=planned.steps), planned, more)
+
+
+def _around(request: Request) -> dict[str, str]:
+    """What a fix may plan by and no finding tells: git, --offline, where a new ComfyUI would be."""
+    try:
+        place = Path(request.wish.comfyui or Path.home() / "ComfyUI").expanduser().absolute()
+        vacant = not place.exists() or (place.is_dir() and not any(place.iterdir()))
+    except (OSError, RuntimeError, ValueError):  # no home, or none that can be looked into
+        vacant = False
+    found = {"git": shutil.which("git") or "", "offline": "true" if request.offline else ""}
+    if vacant:
+        shown = Redactor.of_this_machine(os.environ).path(str(place))
+        found |= {f"place.{form}": getattr(shown, form) for form in ("real", "local", "public")}
+    return found
 
 
 def recover_first(request: Request, console: Console) -> None:
@@ -256,10 +272,13 @@ class _Run:
         ]
 
     def _look_again(self, step: Step) -> str:
-        """What of that which the step should clear is still there, "" for nothing."""
+        """What speaks against a step that was done, "" for nothing."""
         # Hashing everything anew after every step would take minutes and tell nothing new.
         self.request = dataclasses.replace(self.request, deep=False)
         self.seen = diagnose(self.request)
+        proof = fixes()[step.fix].proof
+        if proof is not None:
+            return proof(step, self.seen.facts)
         red = self._still(step)
         return f"{red[0].check} still says: {red[0].title}" if red else ""
 
