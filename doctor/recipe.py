@@ -167,7 +167,10 @@ class GpuRow(NamedTuple):
 
 
 class Recipe(NamedTuple):
-    """All tables that every diagnosis needs; as_of: the day of the oldest."""
+    """All tables that every diagnosis needs.
+
+    as_of: the day of the oldest. extra: the folder of ``--recipe``, "" for none.
+    """
 
     as_of: str
     generations: tuple[Generation, ...]
@@ -187,6 +190,7 @@ class Recipe(NamedTuple):
     comfyui: ComfyRules
     memory: MemoryRules
     stack: StackRules
+    extra: str = ""
 
     def generation(self, capability: Capability) -> Generation | None:
         """The generation a capability belongs to; None if it is newer or older than the table."""
@@ -257,7 +261,11 @@ def _changed(recipe: Recipe, extra: Path) -> Recipe:
         data = read(extra / "comfyui.toml")
         (install,) = overlaid((recipe.comfyui.install,), data, "install", "tag")
         recipe = recipe._replace(comfyui=recipe.comfyui._replace(install=install))
-    return recipe
+    if (extra / "images.toml").exists():
+        from klein_doctor.recipe_images import load_images
+
+        load_images(str(extra))  # what is wrong in it is told now, not after a generation
+    return recipe._replace(extra=str(extra))
 
 
 @lru_cache(maxsize=1)
