@@ -262,6 +262,10 @@ def _changed(recipe: Recipe, extra: Path) -> Recipe:
         data = read(extra / "comfyui.toml")
         (install,) = overlaid((recipe.comfyui.install,), data, "install", "tag")
         recipe = recipe._replace(comfyui=recipe.comfyui._replace(install=install))
+    if (extra / "images.toml").exists():
+        from klein_doctor.recipe_images import load_images
+
+        load_images(str(extra))  # what is wrong in it is told now, not after a generation
     return _with_files(recipe._replace(extra=str(extra)), extra)
 
 

@@ -129,5 +129,6 @@ def _family_order(module: str) -> tuple[int, str]:
         "attention", "attention_extensions", "comfyui", "comfyui_folders", "comfyui_start",
         "diffusers_stack", "packages", "known_bad", "assets", "assets_state", "assets_choice",
         "checkout", "workflow", "memory", "disk", "hub", "security", "generation",
+        "pictures",
     )  # fmt: skip
     return (known.index(module) if module in known else len(known), module)

@@ -60,6 +60,7 @@ def read_checkout(outside: Outside, root: Path) -> Fact[Checkout | None]:
         branch = named.removeprefix("refs/heads/")
         if branch not in _OWN_BRANCHES:  # people name branches after themselves
             branch = outside.redactor.text(branch).public[:100]
+        common = _common(folder)
         dirty = _dirty(root, folder, len(commit) // 2)
         shallow = is_file(common / "shallow")
         return Known(Checkout(commit, branch, dirty, shallow, _release(common, commit)))

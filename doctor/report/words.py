@@ -21,6 +21,7 @@ FAMILIES = {
     "hub": "",  # no trouble known is not yet a way to it
     "known-bad": "combinations",
     "security": "security",
+    "generation": "test pictures",
     "doctor": "",
 }
 _ORIGINS = {
@@ -38,6 +39,7 @@ _ORIGINS = {
     "hub": "environment",
     "known-bad": "environment",
     "security": "environment",
+    "generation": "test generation",
     "doctor": "the doctor itself",
 }
 # Checks of another family's that begin elsewhere than their fellows.
