@@ -12,9 +12,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from klein_doctor.identity.headers import read_header
 from klein_doctor.identity.layouts import Expected
-from klein_doctor.identity.recognise import schema_of
 from klein_doctor.rehearse import miniature, tree
 from klein_doctor.rehearse.hub import Hub, HubFile, Repository
 from klein_doctor.rehearse.index import PackageIndex
@@ -35,10 +33,11 @@ def load(path):
 '''
 _LAUNCHER = '#!/bin/sh\n"$(dirname "$0")/.venv/bin/python" main.py --listen --port 8188\n'
 _FILES = {
-    "transformer": ("klein4b-fp8", "diffusion_models/flux-2-klein-4b-fp8.safetensors"),
-    "encoder": ("qwen3-4b-bf16", "text_encoders/qwen_3_4b.safetensors"),
-    "vae": ("flux2-vae-fp32-bfl", "vae/flux2-vae.safetensors"),
+    "transformer": "diffusion_models/flux-2-klein-4b-fp8.safetensors",
+    "encoder": "text_encoders/qwen_3_4b.safetensors",
+    "vae": "vae/flux2-vae.safetensors",
 }
+_PARTS = {"transformer": "transformer", "encoder": "text_encoder", "vae": "vae"}
 
 
 class Fault(NamedTuple):
@@ -138,31 +137,31 @@ class Stage:
         miniature.write_single_files(parts)
         miniature.write_checkout(self.checkout)
         models = self.comfyui / "models"
-        encoder = (parts / _FILES["encoder"][1]).read_bytes()
-        (models / _FILES["encoder"][1]).write_bytes(encoder[: len(encoder) * 3 // 5])
-        write(models / _FILES["vae"][1], _flux1(miniature.vae(miniature.MINIATURE, "flux2-vae")),
+        encoder = (parts / _FILES["encoder"]).read_bytes()
+        (models / _FILES["encoder"]).write_bytes(encoder[: len(encoder) * 3 // 5])
+        write(models / _FILES["vae"], _flux1(miniature.vae(miniature.MINIATURE, "flux2-vae")),
               "flux1")  # fmt: skip
-        served = {path: HubFile(parts / path) for _, path in _FILES.values()}
+        served = {path: HubFile(parts / path) for path in _FILES.values()}
         self.hub.add(Repository(REPOSITORY, REVISION, served))
-        downloads = [
+        rows = [
             f'[sources]\nhere = "made for a rehearsal"\n[[repository]]\nid = "rehearsal"\n'
             f'name = "{REPOSITORY}"\nrevision = "{REVISION}"\nlicense = "Apache-2.0"\n'
             f'source = "here"\nas_of = "{_DAY}"\n'
         ]
-        builds = ['[sources]\nhere = "made for a rehearsal"\n']
-        for role, (build, path) in _FILES.items():
-            file = served[path]
-            told = f'bytes = {file.size}\nsha256 = "{file.sha256}"\n'
-            downloads.append(
-                f'[[asset]]\nroute = "comfyui"\nrole = "{role}"\nrepository = "rehearsal"\n'
-                f'path = "{path}"\n{told}source = "here"\nas_of = "{_DAY}"\n'
-            )
-            reading, _ = read_header(parts / path)
-            assert reading.header is not None, "made here"
-            schema = schema_of(reading.header.entries)
-            builds.append(f'[[file]]\nid = "{build}"\n{told}schema = "{schema}"\n')
-        (self.recipe / "downloads.toml").write_text("\n".join(downloads), encoding="utf-8")
-        (self.recipe / "files.toml").write_text("\n".join(builds), encoding="utf-8")
+        rows += [_row("comfyui", role, path, served[path]) for role, path in _FILES.items()]
+        for role, part in _PARTS.items():
+            for path in sorted((self.checkout / part).glob("*.safetensors")):
+                name = path.relative_to(self.checkout).as_posix()
+                rows.append(_row("diffusers", role, name, HubFile(path)))
+        (self.recipe / "downloads.toml").write_text("\n".join(rows), encoding="utf-8")
+
+
+def _row(route: str, role: str, path: str, file: HubFile) -> str:
+    return (
+        f'[[asset]]\nroute = "{route}"\nrole = "{role}"\nrepository = "rehearsal"\n'
+        f'path = "{path}"\nbytes = {file.size}\nsha256 = "{file.sha256}"\n'
+        f'source = "here"\nas_of = "{_DAY}"\n'
+    )
 
 
 def _flux1(table: Table) -> dict[str, Expected]:
