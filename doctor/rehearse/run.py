@@ -19,6 +19,7 @@ from klein_doctor.rehearse.stage import CARD, FAULTS, Stage
 
 _LIMIT_S = 300.0
 _RED = ("fail", "warn")
+_SIDE = "128"  # pixels: enough for a miniature
 _STACK = ("torch", "diffusers", "transformers", "accelerate")
 
 
@@ -143,19 +144,15 @@ class Rehearsal:
             ), []  # fmt: skip
         ran = self._doctor(
             stage, "generate", "--route", "diffusers", "--device", "cpu", "--expect", "reference",
-            "--python", sys.executable, comfyui=False,
+            "--size", _SIDE, "--python", sys.executable, comfyui=False,
         )  # fmt: skip
-        made = ran.document.get("generation") or {}
-        pictures = made.get("pictures", [])
-        lines = [f"seed {p['seed']}: {p['width']}x{p['height']}, {p['seconds']:.1f} s"
-                 for p in pictures]  # fmt: skip
-        if ran.code != 0:
-            return False, made.get("says") or f"exit code {ran.code}: {ran.error}", lines
-        return (
-            True,
-            f"{len(pictures)} pictures by the real diffusers on the processor, as recorded",
-            lines,
-        )
+        made = ran.document.get("generation")
+        if not made:
+            return False, f"none was begun (exit code {ran.code}): {ran.error}", []
+        seeds, seconds = made["picture"]["seeds"], made["seconds"]["pictures"]
+        lines = [f"seed {seed}: {took:.1f} s" for seed, took in zip(seeds, seconds, strict=True)]
+        says = f"{len(seeds)} pictures by the real diffusers on the processor: {made['verdict']}"
+        return ran.code == 0, says, lines
 
     def _undone(self, stage: Stage, before: dict[str, str]) -> tuple[bool, str, list[str]]:
         stage.index.stop()
