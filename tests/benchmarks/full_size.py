@@ -257,6 +257,7 @@ def overhead(scene: Scene) -> None:
     """The worker and a bare script in turn, the best of --repeat each."""
     for plan in scene.plans():
         walls: dict[str, list[float]] = {"worker": [], "bare": []}
+        warms: dict[str, list[float]] = {"worker": [], "bare": []}
         peak: dict[str, int] = {"worker": 0, "bare": 0}
         for _ in range(scene.options.repeat):
             for kind, call in (("bare", bare), ("worker", measured)):
@@ -267,10 +268,12 @@ def overhead(scene: Scene) -> None:
                 say(stage="overhead", by=kind, **found)
                 if found["outcome"] == "done":
                     walls[kind].append(found["wall_s"])
+                    warms[kind].append(found["warm_s"])
                     peak[kind] = max(peak[kind], found["peak_nvml_mib"])
         if walls["bare"] and walls["worker"]:
             ratio = min(walls["worker"]) / min(walls["bare"]) - 1
-            say(stage="overhead", plan=plan.id, overhead=round(ratio, 4), peaks=peak)
+            say(stage="overhead", plan=plan.id, overhead=round(ratio, 4), walls=walls,
+                warms=warms, peaks=peak)  # fmt: skip
 
 
 def bare(scene: Scene, plan: Plan, out: Path) -> dict[str, Any]:
@@ -285,22 +288,30 @@ def bare(scene: Scene, plan: Plan, out: Path) -> dict[str, Any]:
     head, call = text.split("\nimage = pipe(", 1)
     loop = "".join(f"    {line}\n" for line in f"image = pipe({call}".splitlines())
     script = out / "bare.py"
-    script.write_text(f"{head}\nfor SEED in {SEEDS}:\n{loop}", "utf-8")
+    clock = "    print(time.monotonic() - began, flush=True)\n"
+    text = f"import time\n{head}\nfor SEED in {SEEDS}:\n    began = time.monotonic()\n{loop}{clock}"
+    script.write_text(text, "utf-8")
     peaks = Peaks(scene.card)
     peaks.start()
     began = time.monotonic()
     with (out / "log").open("wb") as log:
-        process = subprocess.Popen([sys.executable, str(script)], cwd=out, stderr=log)
+        process = subprocess.Popen(
+            [sys.executable, str(script)], cwd=out, stdout=subprocess.PIPE, stderr=log, text=True
+        )
         peaks.pid = process.pid
         try:
-            code = process.wait(options.each)
+            told, _ = process.communicate(timeout=options.each)
         except subprocess.TimeoutExpired:
             process.kill()
-            code = process.wait()
+            told, _ = process.communicate()
+        code = process.returncode
     wall = round(time.monotonic() - began, 2)
     outcome = "done" if code == 0 else f"exit {code}"
     tail = "" if code == 0 else (out / "log").read_text("utf-8", "replace")[-600:]
-    return {"plan": plan.id, "outcome": outcome, "wall_s": wall, **peaks.told(), "log": tail}
+    took = [float(line) for line in told.split() if line[:1].isdigit()]
+    warm = round(min(took[1:]), 3) if len(took) > 1 else -1.0
+    return {"plan": plan.id, "outcome": outcome, "wall_s": wall, "warm_s": warm, **peaks.told(),
+            "log": tail}  # fmt: skip
 
 
 def clean(scene: Scene) -> None:
