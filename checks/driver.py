@@ -129,7 +129,8 @@ def _context(facts: Facts, recipe: Recipe, nvml: Nvml) -> Outcome | None:
     if proof.stage != "context" or (torch is not None and known(torch.cuda, "") is None):
         return None
     for other in (driver_too_old, gpu_mode_blocks):
-        if other(facts, recipe).verdict is Verdict.FAIL:
+        said = other(facts, recipe)
+        if isinstance(said, Outcome) and said.verdict is Verdict.FAIL:
             return None
     how = {"hung": "hangs", "crashed": "crashes"}.get(proof.outcome, "fails")
     return _fail(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 from fake_torch import BROKEN, put, with_path
 
 from klein_doctor.codec import decode, encode
-from klein_doctor.generate import proof_script
+from klein_doctor.generate import proof_child, proof_script
 from klein_doctor.generate import prove as module
 from klein_doctor.generate.proof_child import SCRIPT
 from klein_doctor.generate.prove import prove
@@ -327,13 +328,25 @@ class TestEnding:
             "import os, sys; from klein_doctor.generate.prove import prove\n"
             f"prove(sys.executable, env={{**os.environ, 'PYTHONPATH': {env['PYTHONPATH']!r}}})"
         )
-        doctor = subprocess.Popen([sys.executable, "-c", script])
+        own = {**os.environ, "TMPDIR": str(tmp_path)}
+        doctor = subprocess.Popen([sys.executable, "-c", script], env=own)
         try:
             child = _written(tmp_path / "pid")
         finally:
             doctor.kill()
             doctor.wait()
         _gone(child)
+
+    def test_left_alone_it_ends_by_itself(self, tmp_path: Path) -> None:
+        job = {"device": "cpu", "kernels": [], "imports": [], "fp8_from": [8, 9], "need_mib": 0}
+        text = SCRIPT.read_bytes()
+        argv = [sys.executable, "-c", proof_child._BOOT, str(len(text)), str(SCRIPT)]
+        orphan = subprocess.run(
+            argv, env=put(tmp_path, BROKEN["hangs deaf"]), capture_output=True, check=False,
+            input=text + json.dumps({**job, "longest_s": 1.0}).encode() + b"\n",
+        )  # fmt: skip
+        assert orphan.returncode == 1
+        assert orphan.stdout == b'{"stage": "import"}\n'
 
 
 def _written(path: Path) -> int:
