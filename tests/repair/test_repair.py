@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import random
-import signal
 import subprocess
-import time
 from collections.abc import Callable
 
 import pytest
 import scene as s
+from kills import mended_after_kill
 from scene import Scene
 
 KILLS = 10
@@ -199,24 +195,4 @@ def test_packages_in_use_are_not_moved(make_scene: Make) -> None:
 
 @pytest.mark.parametrize("seed", range(KILLS))
 def test_killed_at_any_instant_the_next_run_mends_it(make_scene: Make, seed: int) -> None:
-    """After a kill, a second run ends where one would have; or undo where it began."""
-    scene = make_scene(vae=False)
-    before, frozen = scene.tree(), scene.freeze()
-    left = random.Random(seed).uniform(0.3, 5.0)
-    process = subprocess.Popen(
-        scene.command("--fix"), env=scene.env, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
-    time.sleep(left)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    ran = scene.doctor("--fix", "--format", "json")
-    assert ran.code == 0, ran.err
-    assert "fail" not in ran.verdicts().values()
-    assert not list(scene.comfyui.rglob(".klein-doctor*"))
-    while (back := scene.doctor("undo", "--format", "json")).code == 0:
-        pass
-    assert "no run of fixes" in back.err
-    assert scene.freeze() == frozen
-    assert scene.tree() == before
+    mended_after_kill(make_scene(small=True), seed, again=seed == 0)
