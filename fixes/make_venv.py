@@ -15,7 +15,7 @@ from klein_doctor.fixing import Fix
 from klein_doctor.guard import recorded
 from klein_doctor.installation import PRIVATE, ComfyUI, Search
 from klein_doctor.model import Facts, Interpreter, Known, Private, known
-from klein_doctor.outcomes import wheel_choice
+from klein_doctor.outcomes import Command, wheel_choice
 from klein_doctor.steps import Case, Step, StepFailed, by_hand
 from klein_doctor.transaction.prepared import Change, called, children
 from klein_doctor.transaction.transaction import Transaction
@@ -49,7 +49,7 @@ def private(case: Case, spares: tuple[str, ...] = ()) -> Step | None:
     inside = folder.below("Scripts" if windows else "bin")
     new = inside.below("python.exe" if windows else "python")
     requirements, main = comfyui.root.below("requirements.txt"), comfyui.root.below("main.py")
-    install = (new, "-m", "pip", "install")
+    install: Command = (new, "-m", "pip", "install")
     title = (
         f"make {folder.local} with {' and '.join(choice.packages)} and ComfyUI's requirements; "
         f"from then on start ComfyUI with {new.local} {main.local}"
@@ -65,7 +65,7 @@ def private(case: Case, spares: tuple[str, ...] = ()) -> Step | None:
         "requirements": requirements.real, "spares": list(spares),
         "start": f"{new.local} {main.local}",
     }  # fmt: skip
-    commands = (
+    commands: tuple[Command, ...] = (
         (python.path, "-m", "venv", folder),
         (*install, *choice.packages, "--index-url", choice.index_url),
         (*install, *choice.packages, "-r", requirements),

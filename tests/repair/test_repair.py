@@ -86,6 +86,24 @@ def test_what_no_finding_asks_for_is_done_on_request(make_scene: Make) -> None:
     assert scene.tree() == before
 
 
+def test_the_guard_is_proven_by_judging_again(make_scene: Make) -> None:
+    scene = make_scene(healthy=True)
+    lists = scene.comfyui / "user" / "default" / "ComfyUI-Manager"
+    lists.mkdir(parents=True)
+    (scene.comfyui / "custom_nodes" / "ComfyUI-Manager").mkdir()
+    before = scene.tree()
+    assert scene.doctor("--format", "json").verdicts()["torch-unguarded"] == "warn"
+    ran = scene.doctor("--fix", "--only", "guard-torch", "--format", "json")
+    (step,) = ran.document["steps"]
+    assert (step["state"], step["clears"]) == ("done", ["torch-unguarded:1"])
+    assert ran.verdicts()["torch-unguarded"] == "pass"
+    assert (lists / "pip_blacklist.list").read_text().split() == [
+        "torch", "torchvision", "torchaudio",
+    ]  # fmt: skip
+    assert scene.doctor("undo").code == 0
+    assert scene.tree() == before
+
+
 def test_uninstall_leaves_what_was_mended_and_downloaded(make_scene: Make) -> None:
     scene = make_scene()
     only = "install-torch,rename-asset,fetch-assets,guard-torch"
