@@ -30,8 +30,10 @@ def plan(case: Case) -> list[Step]:
     """One step; by hand where no file of the environment would be obeyed or is ours to write."""
     facts, clears = case.facts, case.ids
     python, pins = known(facts.interpreter), kept(facts)
-    if python is None or not pins:
+    # Asked for by nobody's finding, it may follow a step that installs what it keeps.
+    if python is None or (case.asked and not pins):
         return []
+    pins = pins or ("torch",)
     reason = shared(facts)
     if from_conda(known(facts.torch)):
         reason = "conda installed it: pin it there, in conda-meta/pinned"
@@ -83,7 +85,7 @@ def act(step: Step, transaction: Transaction) -> str:
     prefix, conf = Path(told["prefix"]), told["conf"]
     pins = recorded(told["site_packages"])
     if not any(each.startswith("torch==") for each in pins):
-        raise StepFailed(f"torch is not installed in {prefix} any more; run this again")
+        raise StepFailed(f"torch is not installed in {prefix}; run this again when it is")
     _refuse_another(step, transaction)
     changed = pin(prefix, pins, conf, transaction)
     folders = [Path(each) for each in told["manager"]]

@@ -18,6 +18,7 @@ from typing import IO
 import psutil
 
 from klein_doctor.privacy import without_signature
+from klein_doctor.state import own_like_parent
 from klein_doctor.steps import StepFailed
 from klein_doctor.values import printable
 
@@ -89,6 +90,7 @@ class Child:
         out: list[str] = []
         tail: deque[str] = deque(maxlen=_LINES)
         with self._kept(process), open(self._log, "a", encoding="utf-8") as log:
+            own_like_parent(self._log)
             log.write("$ " + without_signature(" ".join(map(str, argv))) + "\n")
             readers = [
                 _reader(process.stdout, (out.append, tail.append, log.write), told),
