@@ -59,7 +59,7 @@ def _missing(facts: Facts, recipe: Recipe, role: Role) -> Judged:
         f"{seen} Without it no picture can be made; the node '{role.loader}' finds nothing to "
         "load.",
         evidence={"role": role.id, "files": models.total},
-        fixes=(fetch(facts, role.id),),
+        fixes=(fetch(facts, recipe, role.id),),
     )
 
 
@@ -77,7 +77,7 @@ def _wrong(facts: Facts, recipe: Recipe, role: Role) -> Judged:
     more = f" {len(others) - 1} more in its folder are no {role.says} either." if others[1:] else ""
     fixes = [_rename(first)] if first.named_for == role.id else []
     if not found:
-        fixes.append(fetch(facts, role.id))
+        fixes.append(fetch(facts, recipe, role.id))
     return Outcome(
         Verdict.WARN if found else Verdict.FAIL,
         f"A file named like the {role.says} is something else"

@@ -227,7 +227,7 @@ def _damage(facts: Facts) -> dict[str, Evidence]:
     title="PyTorch was built for NVIDIA cards",
     harm=Harm.STOPS,
     requires=("torch-missing",),
-    follows=("torch-broken",),
+    follows=("torch-replaced", "torch-broken"),
     reads="torch/version.py: the local tag of the version (+cpu, +cu130) and the CUDA entry.",
     why="A CPU build of PyTorch never uses the card: 'Torch not compiled with CUDA enabled'. On "
     "Windows a plain 'pip install torch' always brings one, and so can a custom node.",
@@ -269,7 +269,7 @@ def _other_maker(torch: Package) -> str:
     title="PyTorch has code for this card",
     harm=Harm.STOPS,
     requires=("torch-missing",),
-    follows=("torch-cpu-only", "torch-broken"),
+    follows=("torch-replaced", "torch-cpu-only", "torch-broken"),
     reads="The list of GPU architectures inside libtorch_python; where it cannot be read, the "
     "doctor's table of PyTorch builds.",
     why="A PyTorch build contains machine code for some card generations only. Without code for "

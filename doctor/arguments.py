@@ -15,6 +15,8 @@ PROGRESS = ("auto", "plain", "json")
 EXPECTED = ("picture", "reference")
 DEVICES = ("cuda", "cpu")
 KINDS = ("download", "packages", "config", "update", "move")
+SYMPTOMS = ("nothing", "black", "error", "wont-start", "memory", "slow")
+ENVIRONMENTS = ("here", "private")
 
 _EPILOG = """\
 exit codes: 0 healthy or done (warnings allowed), 1 problems remain, 2 wrong usage,
@@ -57,6 +59,10 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     top.add_argument("--version", action="version", version=f"klein-doctor {__version__}")
+    top.add_argument(
+        "--verbose", action="store_true",
+        help="with --version: those of the tables, Python and libraries, too, for bug reports",
+    )  # fmt: skip
     target = top.add_argument_group("what is judged")
     target.add_argument(
         "--python",
@@ -209,8 +215,7 @@ def parser() -> argparse.ArgumentParser:
         help="ask what is wanted, show the plan, do what is ticked",
         description="Asks which ComfyUI, what happened and what to do about it; shows the plan, "
         "does the ticked steps and proves them. Esc leaves, and nothing was changed. What "
-        "--fix takes goes with it; --answers FILE answers questions beforehand: install, symptom, "
-        "environment, route, steps, download, generate.",
+        "--fix takes goes with it; what an option or --answers FILE says is not asked.",
     )
     for name, says, more in (
         ("undo", "take back what a run of fixes changed", "the last one that changed something"),
@@ -225,6 +230,32 @@ def parser() -> argparse.ArgumentParser:
         description="Takes the guard out of the environments it was put in, and removes the "
         "doctor's own folder. Files it downloaded stay, and are listed.",
     )
+    history = commands.add_parser(
+        "history",
+        allow_abbrev=False,
+        help="what changed on this machine since all was well",
+        description="Says what changed since the last run in which all was well: PyTorch and who "
+        "replaced it, packages, driver, ComfyUI, custom nodes, model files. With two saved reports "
+        "it compares these. Exit code 3 where there is nothing to compare with.",
+    )
+    history.add_argument("reports", metavar="REPORT", nargs="*")
+    completion = commands.add_parser(
+        "completion",
+        allow_abbrev=False,
+        help="a script that completes this command in your shell",
+        description="Writes a script for your shell, e.g. "
+        "klein-doctor completion bash > ~/.local/share/bash-completion/completions/klein-doctor",
+    )
+    completion.add_argument("shell", choices=("bash", "zsh", "fish", "powershell"))
+    rehearsal = commands.add_parser(
+        "rehearse",
+        allow_abbrev=False,
+        help="the whole chain on a made-up machine: no card, no network, nothing of yours",
+        description="Lays out a small machine with six faults in a scratch folder, and runs the "
+        "doctor on it: diagnosis, plan, fix with a verified download, second look, pictures where "
+        "torch and diffusers are installed, undo. Exit code 0 where all that could be tried works.",
+    )
+    rehearsal.add_argument("--keep", action="store_true", help="leave the folder, and name it")
     triage = commands.add_parser(
         "triage",
         allow_abbrev=False,
@@ -262,8 +293,19 @@ def _fixing(top: argparse.ArgumentParser) -> None:
         help="make and prove pictures afterwards, as 'klein-doctor generate' does",
     )  # fmt: skip
     group.add_argument(
+        "--symptom", choices=SYMPTOMS, default="",
+        help="what happened: nothing yet, a black or noisy picture, an error message, it does not "
+        "start, memory runs out, it is slow; what can cause it comes first in the report",
+    )  # fmt: skip
+    group.add_argument(
+        "--environment", choices=ENVIRONMENTS, default="",
+        help="where a change of PyTorch touches what was compiled for it: change this environment "
+        "all the same (here), or leave it alone (private)",
+    )  # fmt: skip
+    group.add_argument(
         "--answers", metavar="FILE", default="",
-        help="a TOML file that answers what would be asked, e.g. environment = 'here'",
+        help="a TOML file that answers what would be asked: install, symptom, environment, route, "
+        "steps, download",
     )  # fmt: skip
     group.add_argument("--log", metavar="FILE", default="", help="write what goes on there, too")
 

@@ -36,19 +36,24 @@ class Request:
     state_dir: str = ""
     recipe: str = ""
     prove: bool = False
+    offline: bool = False
 
 
 def request_of(options: argparse.Namespace) -> Request:
     """What the command line says."""
     return Request(
-        wish=Wish(options.python, options.comfyui, options.gpu, options.assume, options.route),
+        wish=Wish(
+            options.python, options.comfyui, options.gpu, options.assume, options.route,
+            new=options.fix or options.command == "setup",
+        ),
         choice=Choice(options.select, options.ignore),
         strict=options.strict,
         deep=options.deep,
         state_dir=options.state_dir,
         recipe=options.recipe,
         prove=options.prove,
-    )
+        offline=options.offline,
+    )  # fmt: skip
 
 
 def diagnose(request: Request, meanwhile: Callable[[], None] = lambda: None) -> Report:
@@ -68,6 +73,7 @@ def diagnose(request: Request, meanwhile: Callable[[], None] = lambda: None) -> 
         outside,
         ask_driver=assumption is None,
         state_dir=request.state_dir,
+        recipe=request.recipe,
         deep=request.deep,
     )
     aim = target.resolve(outside, wish)

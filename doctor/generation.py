@@ -32,10 +32,12 @@ class Proof(NamedTuple):
     """What the target's torch did on the card, in a child of the target's Python.
 
     outcome: ``ok``, ``wrong`` (a required kernel failed), ``import-failed``, ``crashed``, ``hung``,
-    ``no-cuda``, ``no-memory`` or ``not-started``. stage: the last one begun: ``start``, ``import``,
-    ``context`` or a test's name. says: one line of what went wrong. signal: what ended the child,
-    0 where nothing did. attention: the kernel that scaled_dot_product_attention picks: ``flash``,
-    ``efficient``, ``cudnn``, ``math`` or "". peak_mib: of the card's memory, by the driver.
+    ``no-cuda``, ``no-memory`` or ``not-started``. stage: the one it failed at, else the last one
+    begun: ``start``, ``import``, ``context`` or a test's name. says: one line of what went wrong.
+    signal: what ended the child, 0 where nothing did. device: the card's name, or ``cpu``.
+    attention: the kernel that scaled_dot_product_attention picks: ``flash``, ``efficient``,
+    ``cudnn``, ``math`` or "". peak_mib: of the card's memory, by the driver; -1 where nobody
+    measured it.
     """
 
     outcome: str

@@ -17,9 +17,11 @@ from klein_doctor.generation import Generation, Proof, Proven
 from klein_doctor.installation import (
     ComfyUI,
     Disk,
+    Guard,
     Hub,
     Memory,
     Packages,
+    Past,
     Secret,
     Server,
     Setting,
@@ -263,7 +265,9 @@ class Facts(NamedTuple):
 
     route: as asked for, ``auto``, ``comfyui`` or ``diffusers``; what auto means here is judged.
     comfyui: the chosen installation, None where none was found or none is wanted.
-    proof, generation: None where nobody asked for them. proven: None where none is on record.
+    proof, generation: None where nobody asked for them. past: the last run in which all was well,
+    proven: the last verified generation; None where none is on record. guard: None without a
+    ComfyUI.
     """
 
     system: Fact[System]
@@ -294,7 +298,9 @@ class Facts(NamedTuple):
     hub: Fact[Hub]
     proof: Fact[Proof | None] = Known(None)
     generation: Fact[Generation | None] = Known(None)
+    past: Fact[Past | None] = Known(None)
     proven: Fact[Proven | None] = Known(None)
+    guard: Fact[Guard | None] = Known(None)
 
 
 # --- target ----------------------------------------------------------------------------------

@@ -15,7 +15,9 @@ _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 _MACHINE = ("python", "comfyui", "gpu", "assume")
 # What goes with which command; the rest goes with all of them.
 _OF_DOWNLOAD = ("variant", "dest", "sweep")
-_OF_FIXING = ("without", "deny", "safe", "answers", "generate", "log")
+_OF_FIXING = (
+    "without", "deny", "safe", "symptom", "environment", "answers", "generate", "log",
+)  # fmt: skip
 _OF_GENERATING = ("size", "expect", "custom_nodes", "device", "pictures")
 # What a generation takes of that which is for fixing and downloading.
 _ALSO_GENERATING = ("log", "deadline", "progress", "offline")
@@ -32,6 +34,8 @@ def parse(argv: list[str], env: Mapping[str, str]) -> argparse.Namespace:
     """
     top = parser()
     _known_options(top, argv)
+    if "--verbose" in argv:
+        _in_full(argv)
     argv = _options_first(top, argv)
     found = top.parse_args(argv)
     beaten = _given(top, argv)
@@ -43,7 +47,7 @@ def parse(argv: list[str], env: Mapping[str, str]) -> argparse.Namespace:
     for action in top._actions:
         option = action.option_strings[-1] if action.option_strings else ""
         variable = "KLEIN_DOCTOR_" + option.removeprefix("--").upper().replace("-", "_")
-        if option in ("", "--help", "--version", *_BY_HAND) or action.dest in beaten:
+        if option in ("", "--help", "--version", "--verbose", *_BY_HAND) or action.dest in beaten:
             continue
         if env.get(variable):
             setattr(found, action.dest, _from_environment(action, variable, env[variable]))
@@ -65,6 +69,20 @@ def parse(argv: list[str], env: Mapping[str, str]) -> argparse.Namespace:
             + (f" ({' and '.join(told)} are set)" if told else "")
         )
     return found
+
+
+def _in_full(argv: list[str]) -> None:
+    """--version --verbose.
+
+    Raises:
+        UsageError: --verbose alone. SystemExit: always otherwise.
+    """
+    if "--version" not in argv:
+        raise UsageError("--verbose goes with --version; reports have --format and explain")
+    from klein_doctor.about import about
+
+    print(about(), end="")
+    raise SystemExit(0)
 
 
 def _belong(found: argparse.Namespace, given: set[str]) -> None:

@@ -15,7 +15,7 @@ Row = TypeVar("Row")
 
 RECIPES = Path(__file__).parent / "recipes"
 _FILE = "/file"  # where a table that was read keeps the name of its file
-_TYPES = {"str": str, "int": int, "bool": bool}
+_TYPES = {"str": str, "int": int, "bool": bool, "float": float}
 
 
 class RecipeError(ValueError):

@@ -99,9 +99,10 @@ def asked() -> str:
             scene.command("setup", "--progress", "plain"),
             {**scene.env, "TERM": "xterm-256color"},
         )
-        for question in ("Esc leaves", "Space ticks", "0.34 GB to"):
+        for question, keys in (("Esc leaves", ENTER), ("Space ticks", ENTER),
+                               ("Do it?", DOWN + ENTER), ("0.34 GB to", ENTER)):  # fmt: skip
             seen.until(question)
-            seen.type(ENTER)
+            seen.type(keys)
         seen.until("three test pictures")
         seen.until("Esc leaves")
         seen.type(DOWN + ENTER)

@@ -88,7 +88,7 @@ def _ask(options: argparse.Namespace) -> Ask:
 
 def _tables(folder: str) -> Downloads:
     try:
-        return load_downloads(Path(folder) if folder else None)
+        return load_downloads(folder)
     except RecipeError as error:
         raise UsageError(f"--recipe {folder}: {error}") from error
 

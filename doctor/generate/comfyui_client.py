@@ -231,4 +231,7 @@ def _list(value: object) -> list[Any]:
 
 
 def _text(value: object) -> str:
-    return value[:_LONGEST_TEXT] if isinstance(value, str) else ""
+    if not isinstance(value, str):
+        return ""
+    # Half a sign, as JSON can write one, fits into no address and no file.
+    return value[:_LONGEST_TEXT].encode("utf-8", "replace").decode()

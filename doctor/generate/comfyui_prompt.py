@@ -40,10 +40,14 @@ class Stage:
 
 
 class Line(NamedTuple):
-    """The line to a server. code: the exit code of its process, None while it runs or untold."""
+    """The line to a server.
+
+    code: the exit code of its process, None while it runs or untold. own: it was started here.
+    """
 
     client: Client
     code: Callable[[], int | None]
+    own: bool
 
 
 class Made(NamedTuple):
@@ -89,7 +93,7 @@ def follow(
         return Made(job.ended, time.monotonic() - job.began)
     finally:
         events.close()
-        if job.ended is None:
+        if job.ended is None and not line.own:  # one of our own ends with all its jobs
             line.client.withdraw(number)
 
 

@@ -49,7 +49,6 @@ class _Session(NamedTuple):
 
     line: Line
     stats: dict[str, Any]
-    own: Server | None
     lines: Callable[[], list[str]]
 
 
@@ -114,10 +113,10 @@ def _session(
         yield running
         return
     server, stats = start(given.start, job, watch, rules.limits.start, means.env)
-    line = Line(Client(server.port), server.code)
+    line = Line(Client(server.port), server.code, True)
     try:
         try:
-            yield _Session(line, stats, server, server.log.lines)
+            yield _Session(line, stats, server.log.lines)
         except Failed as error:
             # A server that was ended tells why in its last words.
             raise _with_log(error, server) if server.code() is not None else error from None
@@ -150,7 +149,7 @@ def _running(given: Given, watch: Watch) -> _Session | None:
             return []
         return said.splitlines()
 
-    return _Session(Line(client, lambda: None), stats, None, lines)
+    return _Session(Line(client, lambda: None, False), stats, lines)
 
 
 def _last(client: Client) -> str:
@@ -167,7 +166,7 @@ def _wait_turn(session: _Session, watch: Watch, rules: RunRules) -> None:
     Raises:
         Failed: refused, where it does not come to that in time.
     """
-    if session.own is not None:
+    if session.line.own:
         return
     began, noted = time.monotonic(), False
     while True:
@@ -199,7 +198,7 @@ def _make(
 ) -> Made:  # fmt: skip
     how = Sampling(job.prompt, job.width, job.height, job.steps, float(job.guidance), seed)
     # What a user's server saves would stay among their pictures.
-    prefix = "klein-doctor" if session.own is not None else None
+    prefix = "klein-doctor" if session.line.own else None
     graph = text_to_image(given.parts, how, uuid.uuid4().hex, prefix)
     stage.began("load", picture)
     made = follow(session.line, graph, picture, watch, stage, rules.limits)

@@ -51,8 +51,8 @@ def run(
 ) -> Attempt:
     """Make the job's pictures from a diffusers folder in the way of a memory plan.
 
-    On a CPU the plan's way is gone as well, as far as it can be. What the worker said lies
-    in job.folder: its log, and its messages with the memory of each phase.
+    On a CPU the plan's way is gone as well, but accelerate has none for sequential-offload there.
+    What the worker said lies in job.folder: its log, and its messages with each phase's memory.
 
     Args:
         env: the target's environment. flags: its interpreter's, such as ``-s``.

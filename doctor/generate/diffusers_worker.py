@@ -289,14 +289,20 @@ def _versions() -> dict[str, str]:
 
 def _told(error: BaseException) -> dict[str, str]:
     text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    line = next(iter(str(error).splitlines()), "")
-    name = type(error).__name__
-    return {
-        "kind": _kind(error, text),
-        "type": name,
-        "line": line[:2000],
-        "traceback": text[-_LONGEST:],
-    }
+    error = _origin(error)
+    line = next(iter(str(error).splitlines()), "")[:2000]
+    name, kind = type(error).__name__, _kind(error, text)
+    return {"kind": kind, "type": name, "line": line, "traceback": text[-_LONGEST:]}
+
+
+def _origin(error: BaseException) -> BaseException:
+    """The failed import behind an error: diffusers reports it as a RuntimeError of its own."""
+    cause: BaseException | None = error
+    for _ in range(8):
+        if cause is None or isinstance(cause, ImportError):
+            return cause or error
+        cause = cause.__cause__
+    return error
 
 
 def _kind(error: BaseException, text: str) -> str:

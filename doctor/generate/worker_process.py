@@ -47,6 +47,9 @@ class WorkerProcess:
         self.tail: deque[str] = deque(maxlen=_KEPT_LINES)
         self._said: queue.Queue[dict[str, Any]] = queue.Queue(_WAITING)
         self._log = log.open("wb")
+        flags = 0
+        if sys.platform == "win32":
+            flags = subprocess.CREATE_NO_WINDOW
         try:
             self._process = subprocess.Popen(
                 tied(argv, env),
@@ -56,7 +59,7 @@ class WorkerProcess:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 start_new_session=sys.platform != "win32",
-                creationflags=subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0,
+                creationflags=flags,
             )
         except OSError:
             self._log.close()

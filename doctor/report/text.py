@@ -165,6 +165,8 @@ class _Page:
     def remark(self, finding: Finding) -> None:
         label = "Remark" if finding.verdict is Verdict.WARN else "Crashed"
         self.pair(f"{label}  {finding.title}", finding.check, "yellow", 1)
+        if finding.check in words.TIPS:
+            return
         reason = f" ({finding.reason})" if finding.reason else ""
         self.row("", finding.detail + reason)
         for repair in finding.fixes[:1]:
@@ -183,11 +185,14 @@ class _Page:
 
     def rest(self, found: words.Groups) -> None:
         fine = words.fine(self.report)
-        if fine and self.report.first is not None:
+        tip = found.first is not None and found.first.check in words.TIPS
+        if fine and found.first is not None and not tip:
             self.wrapped("Fine: " + ", ".join(fine), "green", 1)
         where = getattr(words.place(self.report), self.form)
         chosen = words.CHOSEN.get(self.report.target.python_from, self.report.target.python_from)
-        self.wrapped(f"Judged: the Python in {where} ({chosen})", "", 1)
+        # A healthy machine's report keeps to ten lines; that ComfyUI's own was judged goes first.
+        if not (tip and self.report.target.python_from == "comfyui"):
+            self.wrapped(f"Judged: the Python in {where} ({chosen})", "", 1)
         others = words.other_installs(self.report, self.form)
         if others:
             search = known(self.report.facts.search)
@@ -211,6 +216,9 @@ class _Page:
 
 def _next(report: Report) -> str:
     first = next((f for f in report.findings if f.id == report.first), None)
+    start = "start ComfyUI" if report.route == "comfyui" else "run your script"
+    if first is not None and first.check in words.TIPS and not report.exit_code:
+        return f"{start}; about the remark, klein-doctor explain {first.check}"
     if first is not None:
         return f"klein-doctor explain {first.check}"
     if report.exit_code:
@@ -218,13 +226,12 @@ def _next(report: Report) -> str:
     untried = not (report.ready or report.usage or report.replayed or report.target.assumed)
     if untried:
         return "klein-doctor generate, which makes a picture and proves it"
-    start = "start ComfyUI" if report.route == "comfyui" else "run your script"
     return f"{start}; to report a problem, klein-doctor --format markdown"
 
 
 def _colours_wanted(terminal: bool) -> bool:
-    if os.environ.get("NO_COLOR"):
+    if os.environ.get("NO_COLOR") or os.environ.get("CLICOLOR") == "0":
         return False
-    if os.environ.get("FORCE_COLOR"):
+    if os.environ.get("FORCE_COLOR") or os.environ.get("CLICOLOR_FORCE", "0") != "0":
         return True
     return terminal and os.environ.get("TERM", "") != "dumb"

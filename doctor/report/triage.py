@@ -34,10 +34,11 @@ def render_json(matches: Sequence[Match], stream: TextIO, form: str) -> None:
     stream.write(json.dumps({"schema": SCHEMA, "matches": rows}, indent=1) + "\n")
 
 
-def render_text(matches: Sequence[Match], stream: TextIO, form: str) -> None:
-    """The likeliest cause in full, the others in short."""
+def render_text(matches: Sequence[Match], stream: TextIO, form: str, looked: str = "") -> None:
+    """The likeliest cause in full, the others in short; looked: what a picture is otherwise."""
     if not matches:
-        stream.write("\n".join(textwrap.wrap(_NOTHING, _WIDTH)) + "\n")
+        text = f"{looked[:1].upper()}{looked[1:]}." if looked else _NOTHING
+        stream.write("\n".join(textwrap.wrap(text, _WIDTH)) + "\n")
         return
     first = matches[0]
     stream.write(f"{first.check} ({_CERTAINTY[first.certainty]})\n")
@@ -62,6 +63,8 @@ def render_text(matches: Sequence[Match], stream: TextIO, form: str) -> None:
 def _next(check: str) -> str:
     from klein_doctor.registry import catalogue
 
+    if check in catalogue() and catalogue()[check].family == "generation":
+        return f"klein-doctor generate; klein-doctor explain {check}"
     if check in catalogue():
         return f"klein-doctor --select {check}; klein-doctor explain {check}"
     return "klein-doctor"

@@ -21,6 +21,7 @@ FAMILIES = {
     "hub": "",  # no trouble known is not yet a way to it
     "known-bad": "combinations",
     "security": "security",
+    "generation": "test pictures",
     "doctor": "",
 }
 _ORIGINS = {
@@ -38,10 +39,13 @@ _ORIGINS = {
     "hub": "environment",
     "known-bad": "environment",
     "security": "environment",
+    "generation": "test generation",
     "doctor": "the doctor itself",
 }
 # Checks of another family's that begin elsewhere than their fellows.
 _BEGIN = {"custom-node-pins-torch": "custom node", "vram-busy": "other programs"}
+# Advice on a machine that works: where there is little room, the title says enough.
+TIPS = {"torch-unguarded"}
 _DECISIVE = {"gpu-not-found", "gpu-hidden", "driver-too-old", "torch-lacks-arch", "torch-broken"}
 CHOSEN = {
     "--python": "named by --python",

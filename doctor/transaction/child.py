@@ -74,7 +74,7 @@ class Child:
             raise StepFailed(f"{argv[0]} cannot be started: {error.strerror or error}") from error
         out: list[str] = []
         tail: deque[str] = deque(maxlen=_LINES)
-        with self._kept(process), open(self._log, "a", encoding="utf-8") as log:
+        with self._kept(process), _appended(self._log) as log:
             log.write("$ " + without_signature(" ".join(map(str, argv))) + "\n")
             readers = [
                 _reader(process.stdout, (out.append, tail.append, log.write), told),
@@ -97,6 +97,9 @@ class Child:
         clean = [printable(without_signature(line.strip()), _LONGEST) for line in lines]
         # pip's last line of a conflict says less than the one before.
         clean = [line for line in clean if line and "ResolutionImpossible" not in line]
+        # What it did not see coming, it prints as a traceback, whose last line tells.
+        if "ERROR: Exception:" in clean:
+            return clean[-1]
         errors = [line for line in clean if line.lower().startswith(("error", "fatal", "\u00d7 "))]
         return (errors or clean or [""])[-1]
 
@@ -123,6 +126,17 @@ class Child:
                 if stream is not None:
                     with contextlib.suppress(OSError, ValueError):
                         stream.close()
+
+
+@contextlib.contextmanager
+def _appended(path: Path) -> Iterator[IO[str]]:
+    """A log to be added to; on a full disk what it lacks is no reason to lose what was said."""
+    stream = open(path, "a", encoding="utf-8")
+    try:
+        yield stream
+    finally:
+        with contextlib.suppress(OSError):
+            stream.close()
 
 
 def _reader(

@@ -34,7 +34,7 @@ _TIED = 30.0  # what the facts of the machine may turn round: the first three ca
 # One that fails here goes before those that do not; one that passes here gives way to the next.
 _FAILS, _WARNS, _FINE = 40.0, 16.0, -20.0
 
-_FILE_NAME = re.compile(r"(?i)\.(?:log|txt|md|json|png|out|err)$")
+_FILE_NAME = re.compile(r"(?i)\.(?:log|txt|md|json|png|jpe?g|webp|out|err)$")
 
 
 class _Given(NamedTuple):
@@ -55,13 +55,18 @@ def triage(options: argparse.Namespace, output: Output, note: Callable[[str], No
     outside = Outside.real()
     given = _given(options, outside, note)
     first = next(given.chunks, b"")
+    looked = ""
     if is_picture(first):
-        matches = _of_picture(outside, first, given.chunks, note)
+        matches, looked = _of_picture(outside, first, given.chunks, note)
     else:
         matches = _of_text(options, outside, given, first)
     form = "real" if options.unredacted else "public"
-    render = render_json if options.format == "json" else render_text
-    output.send(lambda stream: render(matches, stream, form))
+    if options.format == "json":
+        if looked:
+            note(looked)
+        output.send(lambda stream: render_json(matches, stream, form))
+    else:
+        output.send(lambda stream: render_text(matches, stream, form, looked))
     return Exit.OK if matches else Exit.PROBLEMS
 
 
@@ -231,7 +236,8 @@ def _untied(made: list[Guess], report: Report | None) -> tuple[list[Guess], dict
 
 def _of_picture(
     outside: Outside, first: bytes, rest: Iterator[bytes], note: Callable[[str], None]
-) -> list[Match]:
+) -> tuple[list[Match], str]:
+    """What speaks against it; and what its pixels are where they do not."""
     data = [first]
     size = len(first)
     for chunk in rest:
@@ -239,7 +245,17 @@ def _of_picture(
         if size > _LARGEST_PICTURE:
             break
         data.append(chunk)
-    texts = workflows_in(b"".join(data))
+    whole = b"".join(data)
+    from klein_doctor.triage.pixels import judge_pixels
+
+    drawn_by = _of_graphs(outside, workflows_in(whole), note)
+    looked = judge_pixels(whole)
+    # What is wrong with its workflow is why it looks as it does.
+    known = {match.check for match in drawn_by}
+    return [*drawn_by, *(m for m in looked.matches if m.check not in known)], looked.note
+
+
+def _of_graphs(outside: Outside, texts: list[str], note: Callable[[str], None]) -> list[Match]:
     if not texts:
         note("this picture holds no workflow of ComfyUI")
         return []

@@ -1,4 +1,4 @@
-"""The workflow that ComfyUI writes into its pictures, and what speaks against it.
+"""What a picture file is, and the workflow that ComfyUI writes into its pictures.
 
 PNG text chunks ``prompt`` and ``workflow``: ComfyUI's SaveImage node; format: W3C PNG, 11.3.3.
 """
@@ -10,18 +10,22 @@ import zlib
 from collections.abc import Iterator
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_JPEG = b"\xff\xd8\xff"
 _LONGEST = 4 << 20
 _MOST_CHUNKS = 10_000
 _WANTED = (b"prompt", b"workflow")
 
 
 def is_picture(data: bytes) -> bool:
-    """Whether these are the first bytes of a PNG."""
-    return data.startswith(SIGNATURE)
+    """Whether these are the first bytes of a PNG, a JPEG or a WebP."""
+    webp = data[:4] == b"RIFF" and data[8:12] == b"WEBP"
+    return data.startswith((SIGNATURE, _JPEG)) or webp
 
 
 def workflows_in(data: bytes) -> list[str]:
     """The workflows of a PNG as JSON texts, the one that ran first; none where it holds none."""
+    if not data.startswith(SIGNATURE):
+        return []
     found = dict(_texts(data))
     return [found[name].decode("utf-8", "replace") for name in _WANTED if name in found]
 

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from listener import Listener
@@ -14,7 +15,6 @@ from klein_doctor.generate.diffusers_run import run
 from klein_doctor.generate.job import Attempt, Job
 from klein_doctor.recipe import load
 from klein_doctor.recipe_diffusers import load_diffusers
-from klein_doctor.recipe_memory import Plan
 from klein_doctor.rehearse.miniature import write_checkout
 
 STUB = Path(__file__).parent / "stub"
@@ -32,34 +32,42 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def plan() -> Plan:
-    return PLANS["resident"]
+@pytest.fixture(scope="session")
+def usual(tmp_path_factory: pytest.TempPathFactory, checkout: Path) -> tuple[Attempt, Listener]:
+    """One run that went well: the real diffusers, everything in one place, seeds 1, 2, 1."""
+    pytest.importorskip("diffusers")
+    listener = Listener()
+    return going(tmp_path_factory.mktemp("usual"), checkout, listener), listener
 
 
 @pytest.fixture
-def route(tmp_path: Path, checkout: Path, plan: Plan) -> Route:
-    """Run the route on the CPU: (watch, seeds, folder, plan, fault, limit) -> Attempt."""
+def route(tmp_path: Path, checkout: Path) -> Route:
+    """Run the route on the CPU; see going()."""
 
-    def go(
-        watch: Listener | None = None,
-        *,
-        seeds: tuple[int, ...] = (1, 2, 1),
-        folder: Path = checkout,
-        plan: Plan = plan,
-        fault: str = "",
-        limit_s: float = 0,
-    ) -> Attempt:
+    def go(watch: Listener | None = None, *, folder: Path = checkout, **asked: Any) -> Attempt:
         out = tmp_path / "run"
-        out.mkdir(exist_ok=True)
-        env = {**os.environ, "HF_TOKEN": "hf_secret"}
-        if fault:
-            env |= {"PYTHONPATH": str(STUB), "KLEIN_FAULT": fault}
-        rules = load_diffusers()
-        if limit_s:
-            rules = rules._replace(limits=dict.fromkeys(rules.limits, limit_s))
-        job = Job("a red cube", seeds, 128, 128, 4, "1.0", out, sys.executable, "cpu", "")
-        watch = watch or Listener()
-        return run(job, watch, folder=folder, plan=plan, env=env, rules=rules)
+        out.mkdir()
+        return going(out, folder, watch or Listener(), **asked)
 
     return go
+
+
+def going(
+    out: Path,
+    folder: Path,
+    watch: Listener,
+    *,
+    seeds: tuple[int, ...] = (1, 2, 1),
+    plan: str = "resident",
+    fault: str = "",
+    limit_s: float = 0,
+) -> Attempt:
+    """A run of the route on the CPU. fault: with the stand-ins, STAGE=FAULT."""
+    env = {**os.environ, "HF_TOKEN": "hf_secret"}
+    if fault:
+        env |= {"PYTHONPATH": str(STUB), "KLEIN_FAULT": fault}
+    rules = load_diffusers()
+    if limit_s:
+        rules = rules._replace(limits=dict.fromkeys(rules.limits, limit_s))
+    job = Job("a red cube", seeds, 128, 128, 4, "1.0", out, sys.executable, "cpu", "")
+    return run(job, watch, folder=folder, plan=PLANS[plan], env=env, rules=rules)

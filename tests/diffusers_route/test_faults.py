@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ import psutil
 import pytest
 from listener import Listener
 
+from klein_doctor.generate import diffusers_worker
 from klein_doctor.generate.diffusers_faults import Ending, fault_of
 from klein_doctor.generate.job import Attempt
 
@@ -35,6 +37,7 @@ def test_the_card_is_full(route: Route, stage: str) -> None:
         ("denoise=lost", "gpu-lost", "stopped answering while the picture was drawn"),
         ("start=import", "import-failed", "could not be imported"),
         ("load=import", "import-failed", "No module named 'accelerate'"),
+        ("load=lazy", "import-failed", "No module named 'httpx'"),
         ("load=folder", "OSError", "no file named config.json in vae"),
         ("decode=exit", "crashed", "exit code 7"),
     ],
@@ -144,6 +147,12 @@ def test_code_under_a_library_s_name_is_not_run(route: Route, tmp_path: Path) ->
     (folder / "vae" / "diffusers.py").write_text("")
     done = route(folder=folder, fault="never=")
     assert done.kind == "wrong-folder" and "vae/diffusers.py" in done.says
+
+
+def test_the_worker_is_read_by_the_oldest_python_that_runs_diffusers() -> None:
+    source = Path(diffusers_worker.__file__).read_text("utf-8")
+    ast.parse(source, feature_version=(3, 9))
+    assert source.count("from klein_doctor") == 0
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,10 @@ from listener import Listener
 from PIL import Image
 
 from klein_doctor.generate.job import Attempt
-from klein_doctor.recipe import load
 
 pytest.importorskip("diffusers")
-PLANS = {plan.id: plan for plan in load().memory.plans}
 Route = Callable[..., Attempt]
+Usual = tuple[Attempt, Listener]
 
 
 def pixels(path: Path) -> bytes:
@@ -26,47 +25,53 @@ def pixels(path: Path) -> bytes:
         return image.convert("RGB").tobytes()
 
 
-def test_three_pictures_repeat_and_differ(route: Route, tmp_path: Path) -> None:
-    done = route()
+def test_three_pictures_repeat_and_differ(usual: Usual) -> None:
+    done, _ = usual
     assert (done.outcome, done.stage, done.kind) == ("done", "", ""), done.text
     first, other, again = (pixels(made.path) for made in done.made)
     assert first == again != other
     assert [made.seed for made in done.made] == [1, 2, 1]
     assert {made.not_finite for made in done.made} == {""}
-    assert all(made.seconds > 0 and made.path.parent == tmp_path / "run" for made in done.made)
+    assert all(made.seconds > 0 for made in done.made)
     assert done.gone
     assert {"torch", "diffusers", "transformers", "python"} <= dict(done.versions).keys()
-    assert not list((tmp_path / "run").glob("*.part"))
+    assert not list(done.made[0].path.parent.glob("*.part"))
 
 
-def test_a_picture_says_how_it_was_made_and_not_where(route: Route, checkout: Path) -> None:
-    (made,) = route(seeds=(7,)).made
-    with Image.open(made.path) as image:
+def test_a_picture_says_how_it_was_made_and_not_where(usual: Usual, checkout: Path) -> None:
+    with Image.open(usual[0].made[1].path) as image:
         text = image.info
-    assert text["parameters"].startswith("a red cube\nSteps: 4, CFG scale: 1.0, Seed: 7, ")
+    assert text["parameters"].startswith("a red cube\nSteps: 4, CFG scale: 1.0, Seed: 2, ")
     settings = json.loads(text["klein-doctor"])
-    assert (settings["seed"], settings["plan"], settings["model"]) == (7, "resident", "klein")
+    assert (settings["seed"], settings["plan"], settings["model"]) == (2, "resident", "klein")
     assert settings["versions"]["diffusers"]
     assert str(checkout.parent) not in str(text)
 
 
-@pytest.mark.parametrize("plan", ["fp8-both-offload", "encoder-on-cpu"])
-def test_other_ways_make_pictures_too(route: Route, plan: str) -> None:
-    """One that drops each part after its work, one that reads the prompt elsewhere."""
-    done = route(seeds=(1, 1), plan=PLANS[plan])
-    assert done.outcome == "done", done.text
-    assert pixels(done.made[0].path) == pixels(done.made[1].path)
-
-
-def test_phases_come_in_the_order_of_the_work(route: Route) -> None:
-    watch = Listener()
-    route(watch, seeds=(1,))
-    phases = [what for what in watch.heard if not what.startswith("step")]
-    assert phases == [
-        "start 0", "load 0", "place 0", "encode 1", "denoise 1", "decode 1", "save 1",
+def test_phases_come_in_the_order_of_the_work(usual: Usual) -> None:
+    _, watch = usual
+    assert [what for what in watch.heard if not what.startswith("step")] == [
+        "start 0", "load 0", "place 0", "encode 1", "denoise 1", "denoise 2", "denoise 3",
+        "decode 1", "save 1", "decode 2", "save 2", "decode 3", "save 3",
     ]  # fmt: skip
     assert [what for what in watch.heard if what.startswith("step")][-1] == "step 4/4"
     assert not psutil.pid_exists(watch.pid)
+
+
+def test_each_part_dropped_after_its_work_makes_the_same_picture(
+    route: Route, usual: Usual
+) -> None:
+    done = route(seeds=(1, 2), plan="model-offload")
+    assert done.outcome == "done", done.text
+    assert [pixels(made.path) for made in done.made] == [
+        pixels(made.path) for made in usual[0].made[:2]
+    ]
+
+
+def test_weights_stored_in_fp8_make_pictures_that_repeat(route: Route) -> None:
+    done = route(seeds=(1, 1), plan="fp8-both-offload")
+    assert done.outcome == "done", done.text
+    assert pixels(done.made[0].path) == pixels(done.made[1].path)
 
 
 def test_a_folder_without_one_of_its_parts(route: Route, checkout: Path, tmp_path: Path) -> None:

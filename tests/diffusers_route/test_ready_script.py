@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from klein_doctor.generate.diffusers_ways import way
+from klein_doctor.generate.job import Attempt
 from klein_doctor.generate.ready_script import NAME, Wanted, ready_script, write_script
 from klein_doctor.recipe import load
 
@@ -37,9 +38,19 @@ def test_the_word_for_the_type_is_this_diffusers_own() -> None:
 
 
 @pytest.mark.parametrize("name", ["model-offload", "encoder-on-cpu"])
-def test_a_script_runs_as_it_stands(name: str, checkout: Path, tmp_path: Path) -> None:
-    diffusers = pytest.importorskip("diffusers")
-    wanted = WANTED._replace(folder=checkout, diffusers=diffusers.__version__, width=64, height=64)
+def test_a_script_makes_the_picture_of_the_test_generation(
+    name: str, checkout: Path, usual: tuple[Attempt, object], tmp_path: Path
+) -> None:
+    import diffusers
+
+    wanted = WANTED._replace(
+        folder=checkout,
+        diffusers=diffusers.__version__,
+        prompt="a red cube",
+        seed=1,
+        width=128,
+        height=128,
+    )
     path = tmp_path / NAME
     write_script(path, BY_ID[name], wanted)
     assert ready_script(BY_ID[name], wanted) == path.read_text("utf-8")
@@ -48,6 +59,6 @@ def test_a_script_runs_as_it_stands(name: str, checkout: Path, tmp_path: Path) -
         [sys.executable, str(path)], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    with Image.open(tmp_path / "klein-42.png") as image:
-        assert image.size == (64, 64)
+    with Image.open(tmp_path / "klein-1.png") as own, Image.open(usual[0].made[0].path) as proven:
+        assert own.tobytes() == proven.tobytes()
     assert "deprecated" not in done.stderr

@@ -9,10 +9,10 @@ import model_files
 import pytest
 from acting import acted, tree, undone
 
-from klein_doctor.fixes.asset_files import FIXES
+from klein_doctor.fixing import fixes
 from klein_doctor.steps import Step, StepFailed
 
-BY_ID = {fix.id: fix for fix in FIXES}
+BY_ID = fixes()
 
 
 def step(fix: str, **arguments: object) -> Step:

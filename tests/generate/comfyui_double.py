@@ -169,10 +169,13 @@ class Double:
         connection = self._sockets.get(client)
         if connection is None or self.silent:
             return
-        data = json.dumps({k: v for k, v in message.items() if k != "t"}).encode()
+        self.frame(connection, json.dumps({k: v for k, v in message.items() if k != "t"}).encode())
+
+    @staticmethod
+    def frame(connection: socket.socket, data: bytes, kind: bytes = b"\x81") -> None:
         size = bytes([len(data)]) if len(data) < 126 else b"\x7e" + struct.pack(">H", len(data))
         try:
-            connection.sendall(b"\x81" + size + data)
+            connection.sendall(kind + size + data)
         except OSError:
             pass
 

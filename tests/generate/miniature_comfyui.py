@@ -46,8 +46,8 @@ def write(folder: Path, seed: int = 1) -> Parts:
 
 def _transformer() -> Shapes:
     width = _WIDTH
-    attention = {"qkv.weight": (3 * width, width), "norm.query_norm.weight": (128,),
-                 "norm.key_norm.weight": (128,), "proj.weight": (width, width)}  # fmt: skip
+    attention = {"qkv.weight": (3 * width, width), "norm.query_norm.scale": (128,),
+                 "norm.key_norm.scale": (128,), "proj.weight": (width, width)}  # fmt: skip
     found: dict[str, tuple[int, ...]] = {
         "img_in.weight": (width, _LATENT),
         "txt_in.weight": (width, _CONTEXT),
@@ -55,8 +55,8 @@ def _transformer() -> Shapes:
         "time_in.out_layer.weight": (width, width),
         "single_blocks.0.linear1.weight": (9 * width, width),
         "single_blocks.0.linear2.weight": (width, 4 * width),
-        "single_blocks.0.norm.query_norm.weight": (128,),
-        "single_blocks.0.norm.key_norm.weight": (128,),
+        "single_blocks.0.norm.query_norm.scale": (128,),
+        "single_blocks.0.norm.key_norm.scale": (128,),
         "final_layer.linear.weight": (_LATENT, width),
         "final_layer.adaLN_modulation.1.weight": (2 * width, width),
         "double_stream_modulation_img.lin.weight": (6 * width, width),

@@ -51,6 +51,11 @@ def fault(stage):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 4096 bytes")
     if what == "import":
         raise ModuleNotFoundError("No module named 'accelerate'")
+    if what == "lazy":
+        try:
+            raise ModuleNotFoundError("No module named 'httpx'")
+        except ModuleNotFoundError as error:
+            raise RuntimeError("Failed to import diffusers.x (look up):\nmore") from error
     if what == "folder":
         raise OSError("no file named config.json in /home/someone/models/klein/vae")
     if what == "segfault":
