@@ -32,6 +32,7 @@ def section(report: Report, form: str) -> str:
         f'<h2>Test generation <span class="badge {kind}">{_text(word)}</span></h2>\n',
         '<div class="card">',
         f"<p>{_text(_how(report, ran))}</p>",
+        _causes(ran),
         _tiles(ran),
         _pictures(report, ran, form),
         _memory(ran),
@@ -52,6 +53,13 @@ def _how(report: Report, ran: Generation) -> str:
     name = ((report.record or {}).get("plan") or {}).get("name") or ran.plan
     route = "ComfyUI" if ran.route == "comfyui" else ran.route
     return f"Three pictures with the seeds A, B and A, by {route}{f': {name}' if name else ''}."
+
+
+def _causes(ran: Generation) -> str:
+    if not ran.explained:
+        return ""
+    names = ", ".join(f"<code>{_text(check)}</code>" for check in ran.explained)
+    return f"<p>It speaks for {names}; <code>klein-doctor explain CHECK</code> tells more.</p>"
 
 
 def _tiles(ran: Generation) -> str:

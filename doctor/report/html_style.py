@@ -69,6 +69,7 @@ stroke-width:4px;stroke-linejoin:round}
 .a-ours{fill:var(--ours);opacity:.3}.l-ours{fill:none;stroke:var(--ours);stroke-width:2}
 .a-others{fill:var(--others);opacity:.55}
 .a-ram{fill:var(--ram);opacity:.25}.l-ram{fill:none;stroke:var(--ram);stroke-width:2}
+.legend .a-ours,.legend .a-others,.legend .a-ram{opacity:.75}
 .l-total{stroke:var(--soft);stroke-width:1.5;stroke-dasharray:6 4}
 .peak{fill:var(--card);stroke:var(--text);stroke-width:2}
 .p-start{fill:var(--start)}.p-load{fill:var(--load)}.p-place{fill:var(--place)}.p-encode{fill:var(--encode)}
