@@ -40,7 +40,7 @@ def record_of(
         "software": _software(facts, ran),
         "route": ran.route,
         "plan": _plan(recipe, ran),
-        "files": _files(facts, ran.route),
+        "files": _files(facts, recipe, ran.route),
         "picture": {
             "prompt": ran.prompt,
             "seeds": [picture.seed for picture in ran.pictures],
@@ -115,14 +115,14 @@ def _plan(recipe: Recipe, ran: Generation) -> dict[str, Any]:
     return {"id": ran.plan, "name": row.name if row is not None else None}
 
 
-def _files(facts: Facts, route: str) -> list[dict[str, Any]]:
+def _files(facts: Facts, recipe: Recipe, route: str) -> list[dict[str, Any]]:
     """What the model's files are, by the tables: names of a user's own are not told."""
     models = known(facts.models)
     if models is None:
         return []
     if route == "comfyui":
         found = [(role.id, right(models, role.id)) for role in ROLES]
-        return [_file(role, files[0]) for role, files in found if files]
+        return [_file(role, files[0], recipe) for role, files in found if files]
     folders = models.pipelines[:1]
     return [
         {"role": "pipeline", "build": None, "quantisation": None, "bytes": None, "sha256": None,
@@ -131,8 +131,8 @@ def _files(facts: Facts, route: str) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _file(role: str, file: ModelFile) -> dict[str, Any]:
-    row = next((row for row in rules().files if row.id == file.known), None)
+def _file(role: str, file: ModelFile, recipe: Recipe) -> dict[str, Any]:
+    row = next((row for row in rules(recipe).files if row.id == file.known), None)
     proven = row is not None and file.digest == "verified"
     return {
         "role": role,
