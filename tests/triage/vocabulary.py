@@ -4,6 +4,6 @@ ANNOUNCED = frozenset(
     {
         "generation-failed", "image-blank", "image-noise", "image-not-repeatable",
         "image-washed-out", "kernels-fail", "log-says-otherwise", "torch-replaced",
-        "torch-unguarded", "vram-over-plan",
+        "vram-over-plan",
     }
 )  # fmt: skip
