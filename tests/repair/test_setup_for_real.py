@@ -34,7 +34,7 @@ def test_enter_all_the_way_mends_it_and_undo_takes_it_back(
         assert seen.end() == 0
     finally:
         seen.close()
-    left = {"asset-unverified", "comfyui-exposed", "flash-attention-forced"}
+    left = {"asset-unverified", "comfyui-exposed", "flash-attention-forced", "torch-unguarded"}
     ran = scene.doctor("--format", "json")
     assert set(s.red(ran)) == left
     assert "fail" not in ran.verdicts().values()
