@@ -39,7 +39,7 @@ def pair_mismatch(facts: Facts, recipe: Recipe) -> Judged:
                 return passed(f"Transformer and text encoder go together ({width} wide)")
     transformer, encoder = transformers[0], encoders[0]
     gives, takes = 3 * encoder.conditioning, transformer.conditioning
-    assets = rules()
+    assets = rules(recipe)
     row = assets.widths.get(gives)
     what = f" ({row.says})" if row else ""
     return Outcome(
@@ -49,7 +49,7 @@ def pair_mismatch(facts: Facts, recipe: Recipe) -> Judged:
         f"with 'mat1 and mat2 shapes cannot be multiplied (512x{gives} and {takes}x...)'.",
         subject=encoder.path,
         evidence={"takes": takes, "gives": gives},
-        fixes=(fetch(facts, "encoder"),),
+        fixes=(fetch(facts, recipe, "encoder"),),
     )
 
 
@@ -88,10 +88,16 @@ def base_for_distilled(facts: Facts, recipe: Recipe) -> Judged:
     misnamed = [f for f in bases if f.named_variant == "distilled"]
     if misnamed:
         return _base(
-            facts, misnamed[0], Verdict.FAIL, "The base model has the name of the distilled one"
+            facts,
+            recipe,
+            misnamed[0],
+            Verdict.FAIL,
+            "The base model has the name of the distilled one",
         )
     if bases and len(bases) == len(found):
-        return _base(facts, bases[0], Verdict.WARN, "Only the base model of Klein 4B is here")
+        return _base(
+            facts, recipe, bases[0], Verdict.WARN, "Only the base model of Klein 4B is here"
+        )
     if not found:
         return ()
     if any(f.variant == "distilled" for f in found):
@@ -99,7 +105,7 @@ def base_for_distilled(facts: Facts, recipe: Recipe) -> Judged:
     return passed("Distilled or base: only the digest tells, and it was not computed yet")
 
 
-def _base(facts: Facts, file: ModelFile, verdict: Verdict, title: str) -> Outcome:
+def _base(facts: Facts, recipe: Recipe, file: ModelFile, verdict: Verdict, title: str) -> Outcome:
     return Outcome(
         verdict,
         title,
@@ -108,7 +114,7 @@ def _base(facts: Facts, file: ModelFile, verdict: Verdict, title: str) -> Outcom
         "error.",
         subject=file.path,
         evidence={"variant": file.variant, "quantisation": file.quantisation},
-        fixes=(fetch(facts, "transformer"),),
+        fixes=(fetch(facts, recipe, "transformer"),),
     )
 
 
@@ -136,7 +142,7 @@ def license_non_commercial(facts: Facts, recipe: Recipe) -> Judged:
         f"It is {file.says}. The doctor neither fetches nor runs it.",
         subject=file.path,
         evidence={"family": file.family, "license": file.license},
-        fixes=(fetch(facts, "transformer"),),
+        fixes=(fetch(facts, recipe, "transformer"),),
     )
 
 
@@ -160,10 +166,10 @@ def quantisation_unsupported(facts: Facts, recipe: Recipe) -> Judged:
         found = right(models, role)
         ggufs = [f for f in found if _is_gguf(f)]
         if ggufs and len(ggufs) == len(found) and _lacks_gguf(facts):
-            outcomes.append(_no_node(facts, ggufs[0]))
-        slow = [f for f in found if _lacks_arithmetic(facts, f)]
+            outcomes.append(_no_node(facts, recipe, ggufs[0]))
+        slow = [f for f in found if _lacks_arithmetic(facts, recipe, f)]
         if slow and len(slow) == len(found):
-            outcomes.append(_unpacked(facts, slow[0]))
+            outcomes.append(_unpacked(facts, recipe, slow[0]))
     return tuple(outcomes)
 
 
@@ -181,7 +187,7 @@ def _lacks_gguf(facts: Facts) -> bool:
     return listed and not any("gguf" in name.real.lower() for name in nodes.names)
 
 
-def _lacks_arithmetic(facts: Facts, file: ModelFile) -> bool:
+def _lacks_arithmetic(facts: Facts, recipe: Recipe, file: ModelFile) -> bool:
     """Whether the card has no arithmetic for the way these weights are stored."""
     known = card(facts)
     if isinstance(known, Unknown):
@@ -189,11 +195,11 @@ def _lacks_arithmetic(facts: Facts, file: ModelFile) -> bool:
     return any(
         file.quantisation.startswith(row.quantisation)
         and known.value.capability < pair(row.min_capability)
-        for row in rules().arithmetic
+        for row in rules(recipe).arithmetic
     )
 
 
-def _no_node(facts: Facts, file: ModelFile) -> Outcome:
+def _no_node(facts: Facts, recipe: Recipe, file: ModelFile) -> Outcome:
     return Outcome(
         Verdict.FAIL,
         "A GGUF file is here, but not the nodes that load it",
@@ -202,12 +208,12 @@ def _no_node(facts: Facts, file: ModelFile) -> Outcome:
         evidence={"quantisation": file.quantisation},
         fixes=(
             Repair("install-gguf-nodes", "packages", "manual", "install ComfyUI-GGUF"),
-            fetch(facts, file.role),
+            fetch(facts, recipe, file.role),
         ),
     )
 
 
-def _unpacked(facts: Facts, file: ModelFile) -> Outcome:
+def _unpacked(facts: Facts, recipe: Recipe, file: ModelFile) -> Outcome:
     return Outcome(
         Verdict.WARN,
         "The weights are NVFP4, which this card does not compute",
@@ -215,5 +221,5 @@ def _unpacked(facts: Facts, file: ModelFile) -> Outcome:
         "loss of four bits.",
         subject=file.path,
         evidence={"quantisation": file.quantisation},
-        fixes=(fetch(facts, file.role),),
+        fixes=(fetch(facts, recipe, file.role),),
     )

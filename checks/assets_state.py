@@ -34,18 +34,18 @@ def asset_damaged(facts: Facts, recipe: Recipe) -> Judged:
         return unknown(title, models)
     broken = [f for f in models.files if f.verdict == "damaged" and not f.shadowed]
     if broken:
-        return tuple(_broken(facts, models, file) for file in broken[:8])
+        return tuple(_broken(facts, recipe, models, file) for file in broken[:8])
     sound = [f for f in models.files if usable(f)]
     return passed(f"{len(sound)} of Klein's files are sound by header and size") if sound else ()
 
 
-def _broken(facts: Facts, models: Models, file: ModelFile) -> Outcome:
+def _broken(facts: Facts, recipe: Recipe, models: Models, file: ModelFile) -> Outcome:
     role = file.named_for or (file.role if file.role in BY_ID else _ROLE_OF.get(file.category, ""))
     needed = bool(role) and not right(models, role) and file.category == BY_ID[role].category
-    row = rules().damages[file.damage]
+    row = rules(recipe).damages[file.damage]
     fixes = [Repair("quarantine-asset", "move", "ask", "move it aside, where nothing loads it")]
     if needed:
-        fixes.append(fetch(facts, role))
+        fixes.append(fetch(facts, recipe, role))
     words = " or ".join(f"'{text}'" for text in row.messages)
     loading = f" Loading it ends with {words}." if words else " It loads without an error."
     return Outcome(

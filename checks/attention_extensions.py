@@ -9,6 +9,7 @@ from packaging.version import InvalidVersion, Version
 from klein_doctor.card import card
 from klein_doctor.checks.comfyui_start import used
 from klein_doctor.compiled import Binary, Extension
+from klein_doctor.generation import KernelTest
 from klein_doctor.model import (
     Evidence,
     Facts,
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 
 _NEEDLESS = "PyTorch's own attention serves this model; nothing here needs the package."
 _SHOWN = 6
+_RAISED = ("error", "timeout")
+# What ComfyUI takes for "not installed" when it imports a package; all else ends its start.
+_CAUGHT = ("ImportError", "ModuleNotFoundError")
+_DIED = ("SIG", "signal ", "exit code ")
 
 
 def rules_of_attention() -> AttentionRules:
@@ -95,7 +100,19 @@ def faults_of(item: Extension, facts: Facts) -> list[str]:
                 f"{binary.file} asks torch for functions it does not have, such as "
                 f"{binary.undefined.value[0]}"
             )
-    return faults
+    tried = tried_import(item.name, facts)
+    return [f"tried just now, its import ends with {tried.says}", *faults] if tried else faults
+
+
+def tried_import(name: str, facts: Facts) -> KernelTest | None:
+    """How importing the package ended in a proof; None where it went well or was not tried."""
+    proof, row = known(facts.proof), rules_of_attention().extension(name)
+    if proof is None or row is None:
+        return None
+    tests: tuple[KernelTest, ...] = proof.tests
+    return next(
+        (t for t in tests if t.name == f"import {row.module}" and t.outcome in _RAISED), None
+    )
 
 
 def remove(item: Extension, facts: Facts) -> Repair:
@@ -215,7 +232,7 @@ def _named(item: Extension) -> str:
     follows=("torch-broken", "torch-cpu-only"),
     reads="The compiled files of flash-attn, xformers and SageAttention: the Python they were "
     "built for, the libraries they ask for, and the functions of torch they ask for against what "
-    "this torch has.",
+    "this torch has. With --prove, their import.",
     why="A package built for another PyTorch ends with 'undefined symbol' or 'DLL load failed'. "
     "ComfyUI imports flash_attn and sageattention at every start: one whose libraries cannot be "
     "found may end it even where nothing asks for the package.",
@@ -251,7 +268,9 @@ def _broken(
 ) -> Outcome:
     route = route_of(facts, recipe)
     asked = route == "comfyui" and asked_by_flag(row, facts)
-    loads = route == "comfyui" and row.unasked == "load" and any(b.absent for b in item.binaries)
+    tried = tried_import(item.name, facts)
+    loads = route == "comfyui" and _stops(item, row, tried)
+    built = tried is None or len(faults) > 1
     if asked:
         then = f"ComfyUI is started with {row.flag} and ends at once. "
     elif loads:
@@ -262,12 +281,21 @@ def _broken(
         then = "What imports it fails. "
     return Outcome(
         Verdict.FAIL if asked or loads else Verdict.WARN,
-        f"{_named(item)} cannot load: it was built for another environment",
+        f"{_named(item)} cannot load" + (": it was built for another environment" if built else ""),
         f"{faults[0]}{_more(faults)}. {then}{_NEEDLESS}",
         subject=item.location,
         evidence={"package": item.name, "faults": tuple(faults[:_SHOWN])},
         fixes=(remove(item, facts),),
     )
+
+
+def _stops(item: Extension, row: ExtensionRow, tried: KernelTest | None) -> bool:
+    """Whether ComfyUI ends where it imports the package without being asked to."""
+    if tried is None:
+        return row.unasked == "load" and any(binary.absent for binary in item.binaries)
+    if tried.outcome == "timeout" or tried.says.startswith(_DIED):
+        return row.unasked in ("load", "use")
+    return row.unasked == "load" and not tried.says.startswith(_CAUGHT)
 
 
 def _more(faults: list[str]) -> str:

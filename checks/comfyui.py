@@ -5,7 +5,7 @@ from __future__ import annotations
 from packaging.version import InvalidVersion, Version
 
 from klein_doctor.environment import isolated, kept
-from klein_doctor.installation import ComfyUI, Wanted
+from klein_doctor.installation import Checkout, ComfyUI, Wanted
 from klein_doctor.model import (
     Facts,
     Harm,
@@ -68,7 +68,7 @@ def comfyui_too_old(facts: Facts, recipe: Recipe) -> list[Outcome] | Outcome | t
                 f"'out of memory'. {floor.warns} and newer do not.",
                 subject=comfyui.root,
                 evidence={"version": version, "needed": floor.warns},
-                fixes=(update(facts, comfyui),),
+                fixes=_updated(facts, recipe, comfyui),
             )
         ]
     return outcomes + _stale_server(facts, comfyui, version)
@@ -86,7 +86,7 @@ def _without_klein(facts: Facts, comfyui: ComfyUI, version: str, recipe: Recipe)
         f"Support came with {floor.fails}. What a Klein workflow shows here: {sign.says}.",
         subject=comfyui.root,
         evidence={"version": version, "needed": floor.fails},
-        fixes=(update(facts, comfyui),),
+        fixes=_updated(facts, recipe, comfyui),
     )
 
 
@@ -122,8 +122,17 @@ def port_of(facts: Facts) -> int | None:
     return port
 
 
-def update(facts: Facts, comfyui: ComfyUI) -> Repair:
-    """How an installation of this kind is updated."""
+def _updated(facts: Facts, recipe: Recipe, comfyui: ComfyUI) -> tuple[Repair, ...]:
+    """How an installation of this kind is updated, and then its packages."""
+    code = _update(comfyui, recipe)
+    then = _install_commands(facts, comfyui)
+    if code.grade == "manual" or not then:
+        return (code,)
+    words = "install the requirements of the newer one, keeping PyTorch as it is"
+    return code, Repair("install-requirements", "packages", "ask", words, then)
+
+
+def _update(comfyui: ComfyUI, recipe: Recipe) -> Repair:
     words = {
         "portable": r"run update\update_comfyui.bat, in the folder beside ComfyUI",
         "desktop": "let ComfyUI Desktop update itself, or install its newest version",
@@ -131,23 +140,33 @@ def update(facts: Facts, comfyui: ComfyUI) -> Repair:
         "stability-matrix": "press Update at ComfyUI in StabilityMatrix",
         "pinokio": "press Update at ComfyUI in Pinokio",
     }.get(comfyui.kind)
-    commands: tuple[Command, ...] = ()
     checkout = known(comfyui.checkout)
-    if words is None and checkout is None:
-        words = "update it as it was installed, or download a current one beside it"
-    elif words is None and known(checkout.dirty, True):
-        words = "files in it may be changed: see 'git status' there, put them aside, then git pull"
-    elif words is None and comfyui.kind == "comfy-cli":
-        words = "update it with comfy-cli"
-        commands = (("comfy", "--workspace", comfyui.root, "update", "comfy"),)
-    elif words is None and checkout.branch not in ("", "master"):
-        words = "it is on a branch other than master: switch to master, then git pull"
-    elif words is None:
-        words = "update the checkout, install its requirements, and start it anew"
-        git: Command = ("git", "-C", comfyui.root)
-        commands = () if checkout.branch else ((*git, "checkout", "master"),)
-        commands = (*commands, (*git, "pull"), *_install_commands(facts, comfyui))
-    return Repair("update-comfyui", "update", "ask" if commands else "manual", words, commands)
+    if words is None:
+        words = _by_hand(checkout)
+    if words:
+        return Repair("update-comfyui", "update", "manual", words)
+    row = recipe.comfyui.install
+    git: Command = ("git", "-C", comfyui.root)
+    # Detached, it stands at a release: there is no branch to move.
+    move = ("merge", "--ff-only", row.tag) if checkout.branch else ("checkout", row.tag)
+    commands = ((*git, "fetch", row.url, "tag", row.tag), (*git, *move))
+    words = f"move the checkout forward to {row.tag}, and start it anew"
+    return Repair("update-comfyui", "update", "ask", words, commands)
+
+
+def _by_hand(checkout: Checkout | None) -> str:
+    """Why a source tree is not the doctor's to move, and what to do; "" where it is."""
+    if checkout is None:
+        return "update it as it was installed, or download a current one beside it"
+    if known(checkout.dirty, True):
+        return "files in it may be changed: see 'git status' there, put them aside, then git pull"
+    if checkout.shallow:
+        return "its history was cut off: run 'git fetch --unshallow' there, then git pull"
+    if checkout.branch not in ("", "master", "main"):
+        return "it is on a branch other than master: switch to master, then git pull"
+    if not checkout.branch and not checkout.release:
+        return "it stands at a commit that is no release: switch to master, then git pull"
+    return ""
 
 
 # --- its requirements ------------------------------------------------------------------------

@@ -63,7 +63,7 @@ def comfyui_exposed(facts: Facts, recipe: Recipe) -> list[Outcome] | Outcome | t
     if comfyui is None:
         return ()
     wide = [each for each in used(comfyui) if each.listen in _REACHED]
-    outcomes = [_open(facts, wide)] if wide else []
+    outcomes = [_open(facts, wide, comfyui)] if wide else []
     running = any(each.kind == "server" for each in comfyui.launchers)
     for server in known(facts.servers, ()):
         judged = running and server.port == port_of(facts)
@@ -74,7 +74,7 @@ def comfyui_exposed(facts: Facts, recipe: Recipe) -> list[Outcome] | Outcome | t
     return outcomes or passed("ComfyUI answers this machine alone")
 
 
-def _open(facts: Facts, wide: list[Launcher]) -> Outcome:
+def _open(facts: Facts, wide: list[Launcher], comfyui: ComfyUI) -> Outcome:
     worst = min(wide, key=lambda each: _WIDEST.index(each.listen))
     runs = worst.kind == "server"
     system = known(facts.system)
@@ -103,18 +103,21 @@ def _open(facts: Facts, wide: list[Launcher]) -> Outcome:
             "kind": worst.kind,
             "places": tuple(each.path for each in wide[:_SHOWN]),
         },
-        fixes=(_close(worst, inside),),
+        fixes=(_close(worst, comfyui, inside),),
     )
 
 
-def _close(worst: Launcher, inside: bool) -> Repair:
+def _close(worst: Launcher, comfyui: ComfyUI, inside: bool) -> Repair:
     if inside:
         command = ("docker", "run", "-p", _LOCAL, "...")
         words = "publish the port to the host's own address alone"
         return Repair("loopback-only", "config", "manual", words, (command,))
     if worst.kind == "server":
         words = "stop it, and start it without --listen or with --listen 127.0.0.1"
-        return Repair("loopback-only", "config", "manual", words)
+        saved = any(each.listen in _REACHED for each in comfyui.launchers if each.kind != "server")
+        if saved:  # so that it is closed when it is started anew
+            words = "write --listen 127.0.0.1 in what starts it, then stop it and start it anew"
+        return Repair("loopback-only", "config", "ask" if saved else "manual", words)
     words = f"in {_place(worst)} take --listen out, or write --listen 127.0.0.1"
     return Repair("loopback-only", "config", "ask", words)
 

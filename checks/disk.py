@@ -56,6 +56,7 @@ def disk_too_small(facts: Facts, recipe: Recipe) -> Outcome | tuple[()]:
         detail += "At this point nothing can be written reliably, not even pictures and logs."
     elif absent is None:
         detail += "This matters if they are still to be fetched."
+    detail = detail.rstrip()
     return Outcome(
         Verdict.FAIL if full or absent is not None else Verdict.WARN,
         f"Only {gib(free)} are free where the model's files belong",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from packaging.version import Version
 
 from klein_doctor.card import Card, card, chosen_gpu
+from klein_doctor.checks.gpu import gpu_mode_blocks
 from klein_doctor.model import (
     Fact,
     Facts,
@@ -16,6 +17,7 @@ from klein_doctor.model import (
     Repair,
     Unknown,
     Verdict,
+    known,
 )
 from klein_doctor.outcomes import (
     NO_CARD,
@@ -46,7 +48,7 @@ def _no_driver() -> Outcome:
     family="driver",
     title="The driver's two halves are of one version",
     harm=Harm.STOPS,
-    reads="NVML's answer to its first call, and the version of the loaded kernel module.",
+    reads="The first answer of the driver's query library, and the version of the kernel module.",
     why="After a driver update without a restart the library is new and the kernel module old; "
     "then neither nvidia-smi nor PyTorch can use the card.",
     by_hand="Restart the machine. If the message stays, two driver installations are mixed: remove "
@@ -81,8 +83,9 @@ def driver_library_mismatch(facts: Facts, recipe: Recipe) -> Outcome:
     family="driver",
     title="The driver answers and CUDA can start",
     harm=Harm.STOPS,
-    reads="How NVML answered and at which call it stopped, whether libcuda (the library that runs "
-    "programs on the card) can be loaded, and on Linux the device files below /dev.",
+    reads="How the driver's query library (NVML) answered and at which call it stopped, whether "
+    "libcuda (the library that runs programs on the card) can be loaded, and on Linux the device "
+    "files below /dev. With --prove, whether PyTorch can start CUDA.",
     why="A driver that hangs, crashes or lacks a part shows up in PyTorch as 'CUDA unknown error' "
     "or as a program that never starts.",
     by_hand="Restart the machine; run nvidia-smi; look for 'NVRM' and 'Xid' in the kernel log "
@@ -111,7 +114,32 @@ def driver_broken(facts: Facts, recipe: Recipe) -> Outcome:
         return unknown("Whether CUDA can start is not known", nvml.cuda_library)
     if nvml.cuda_library.value != "loaded":
         return _no_libcuda(facts, nvml)
-    return _nodes(facts, nvml) or passed("The driver answers, and its CUDA library loads")
+    return (
+        _nodes(facts, nvml)
+        or _context(facts, recipe, nvml)
+        or passed("The driver answers, and its CUDA library loads")
+    )
+
+
+def _context(facts: Facts, recipe: Recipe, nvml: Nvml) -> Outcome | None:
+    """CUDA did not start in a proof, and no other check says why."""
+    proof, torch = known(facts.proof), known(facts.torch)
+    if proof is None or proof.outcome not in ("no-cuda", "crashed", "hung"):
+        return None
+    if proof.stage != "context" or (torch is not None and known(torch.cuda, "") is None):
+        return None
+    for other in (driver_too_old, gpu_mode_blocks):
+        said = other(facts, recipe)
+        if isinstance(said, Outcome) and said.verdict is Verdict.FAIL:
+            return None
+    how = {"hung": "hangs", "crashed": "crashes"}.get(proof.outcome, "fails")
+    return _fail(
+        f"The driver answers, but starting CUDA {how}",
+        f"torch {proof.torch} loads; its first call to the card ended with: {proof.says}. Typical "
+        "after a suspend, after a driver update without a restart, or where the module nvidia_uvm "
+        "is not loaded.",
+        nvml,
+    )
 
 
 def _silent(nvml: Nvml) -> Outcome:
@@ -129,8 +157,8 @@ def _silent(nvml: Nvml) -> Outcome:
 def _lost(gpu: Gpu, nvml: Nvml) -> Outcome:
     return _fail(
         f"The driver has lost contact with GPU {gpu.nvml_index}",
-        f"NVML says of it: '{gpu.fault}'. Typical after an overheated or badly powered card, or a "
-        "suspended laptop.",
+        f"The driver's query library (NVML) says of it: '{gpu.fault}'. Typical after an "
+        "overheated or badly powered card, or a suspended laptop.",
         nvml,
     )
 
@@ -185,7 +213,7 @@ def _nodes(facts: Facts, nvml: Nvml) -> Outcome | None:
     return Outcome(
         Verdict.FAIL,
         "A device file that CUDA needs is missing: /dev/nvidia-uvm",
-        "NVML works without it, CUDA does not ('CUDA unknown error'). "
+        "The driver's query library (NVML) works without it, CUDA does not ('CUDA unknown error'). "
         + (
             "The container must be given it from the host."
             if system.container
@@ -231,7 +259,7 @@ def _fail(title: str, detail: str, nvml: Nvml, do: str = "") -> Outcome:
     title="The driver is new enough",
     harm=Harm.STOPS,
     requires=("driver-library-mismatch",),
-    reads="The driver version from NVML, the card's generation, and the CUDA release the installed "
+    reads="The driver's version, the card's generation, and the CUDA release that the installed "
     "PyTorch was built with.",
     why="Every card has a first driver, and every CUDA major release a lowest one: CUDA 13 builds "
     "need driver 580, CUDA 12 builds 525, RTX 50 cards 570. Below it PyTorch finds no GPU at all.",

@@ -26,7 +26,7 @@ from klein_doctor.registry import check
     harm=Harm.STOPS,
     requires=("gpu-not-found",),
     reads="CUDA_VISIBLE_DEVICES (and NVIDIA_VISIBLE_DEVICES) of the environment the doctor was "
-    "started in, resolved against the cards NVML shows.",
+    "started in, resolved against the cards that the driver shows.",
     why="With a device list that names no card of this machine, PyTorch answers 'No CUDA GPUs are "
     "available' although card and driver are fine.",
     by_hand="Unset CUDA_VISIBLE_DEVICES, or set it to a number nvidia-smi shows, and look for the "
@@ -73,7 +73,7 @@ def _unset(facts: Facts) -> tuple[str | Private, ...]:
     title="The chosen card is the best one here",
     harm=Harm.SLOW,
     requires=("gpu-not-found", "gpu-hidden"),
-    reads="The cards NVML shows, CUDA_VISIBLE_DEVICES, CUDA_DEVICE_ORDER and --gpu.",
+    reads="The cards that the driver shows, CUDA_VISIBLE_DEVICES, CUDA_DEVICE_ORDER and --gpu.",
     why="With several cards it is easy to run on the weaker one: nvidia-smi counts along the PCI "
     "bus, CUDA counts the fastest first, so the same number can mean two cards.",
     by_hand="Set CUDA_DEVICE_ORDER=PCI_BUS_ID, so that CUDA counts as nvidia-smi does, and choose "
@@ -157,8 +157,8 @@ def _choose(gpu: Gpu) -> Repair:
     title="The card's generation is supported",
     harm=Harm.STOPS,
     follows=("gpu-not-the-best",),
-    reads="The card's compute capability (NVIDIA's number for its instruction set), from NVML or, "
-    "without a driver, from its PCI id.",
+    reads="The card's compute capability (NVIDIA's number for its instruction set), from the "
+    "driver or, without one, from its PCI id.",
     why="Current PyTorch builds carry no code for cards before Turing (RTX 20, GTX 16). Cards "
     "before Ada (RTX 40) load the 8-bit weights of klein but compute them in a wider type.",
     by_hand="Compare your card with https://developer.nvidia.com/cuda-gpus; below 7.5 no current "
@@ -205,7 +205,7 @@ def gpu_too_old(facts: Facts, recipe: Recipe) -> Outcome:
     harm=Harm.STOPS,
     requires=("gpu-not-found", "gpu-hidden"),
     reads="Compute mode, the processes on the card, and MIG mode (one card split into slices), "
-    "from NVML.",
+    "from the driver.",
     why="In an exclusive mode a second program is refused with 'all CUDA-capable devices are "
     "busy'; in prohibited mode every one is. A MIG slice has only its own share of memory.",
     by_hand="nvidia-smi -q -d COMPUTE shows the mode; 'sudo nvidia-smi -c DEFAULT' sets it back.",

@@ -188,7 +188,7 @@ def hub_access_refused(facts: Facts, recipe: Recipe) -> Judged:
     if met is None:
         return ()
     last, row = met
-    why = row.open if row.open and last.repo in _open_repositories() else row.says
+    why = row.open if row.open and last.repo in _open_repositories(recipe) else row.says
     return Outcome(
         Verdict.FAIL,
         f"The last download could not have {last.repo}: {row.title}",
@@ -199,10 +199,10 @@ def hub_access_refused(facts: Facts, recipe: Recipe) -> Judged:
     )
 
 
-def _open_repositories() -> frozenset[str]:
+def _open_repositories(recipe: Recipe) -> frozenset[str]:
     from klein_doctor.recipe_downloads import load_downloads
 
-    return frozenset(asset.repository for asset in load_downloads().assets)
+    return frozenset(asset.repository for asset in load_downloads(recipe.extra).assets)
 
 
 @check(

@@ -31,7 +31,7 @@ _MIB = 1 << 20
     title="The card is large enough",
     harm=Harm.STOPS,
     requires=("gpu-not-found", "gpu-hidden"),
-    reads="The card's whole memory from NVML, against every memory plan of both routes.",
+    reads="The card's whole memory from the driver, against every memory plan of both routes.",
     why="A card on which not even the leanest way of running the model fits cannot make a picture, "
     "whatever is closed or set.",
     by_hand="Compare the card's memory in nvidia-smi with docs/memory.md. Only another card helps.",
@@ -64,7 +64,7 @@ def vram_too_small(facts: Facts, recipe: Recipe) -> Outcome:
     title="Enough of the card's memory is free",
     harm=Harm.STOPS,
     requires=("gpu-not-found", "gpu-hidden", "vram-too-small"),
-    reads="Free and used memory of the chosen card and who holds it, from NVML; ComfyUI's own "
+    reads="Free and used memory of the chosen card and who holds it, by the driver; ComfyUI's own "
     "share counts as free. Where the platform does not tell per program (WSL), only the sum.",
     why="What other programs hold decides which way of running the model fits: with too little "
     "free, generation ends with 'CUDA out of memory', or pieces are moved to and fro.",

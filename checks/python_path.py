@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from packaging.version import Version
 
+from klein_doctor.environment import of_the_system
 from klein_doctor.installation import ComfyUI, Setting, Surroundings
 from klein_doctor.model import (
     Facts,
@@ -245,7 +246,7 @@ def doctor_inside_target(facts: Facts, recipe: Recipe) -> Outcome | tuple[()]:
     harm=Harm.NOTE,
     requires=("python-broken",),
     reads="The marker EXTERNALLY-MANAGED (PEP 668) beside the standard library of a Python that is "
-    "no virtual environment.",
+    "no virtual environment, and whether it lies in /usr.",
     why="The system or a tool owns this Python: pip refuses with 'externally-managed-environment', "
     "and forcing it can break the system's own programs.",
     by_hand="python3 -m venv ENV, then install with ENV/bin/python -m pip. Do not use "
@@ -257,20 +258,30 @@ def python_externally_managed(facts: Facts, recipe: Recipe) -> Outcome | tuple[(
         if isinstance(fact, Unknown):
             return unknown(title, fact)
     around: Surroundings = known(facts.surroundings)
-    if around.managed is None:
+    python: Interpreter = known(facts.interpreter)
+    if around.managed is None and not of_the_system(python):
         return passed("Packages may be installed into this Python")
     if isinstance(facts.comfyui, Unknown):
         return unknown(title, facts.comfyui)
     comfyui = facts.comfyui.value if route_of(facts, recipe) == "comfyui" else None
     if comfyui is None and route_of(facts, recipe) == "comfyui":
         return ()  # nothing would go into it: ComfyUI is installed with an environment of its own
+    if around.managed is None:
+        return Outcome(
+            Verdict.WARN,
+            "This Python belongs to the system, whose own programs run on it",
+            "It lies in /usr. pip would change it without a word; repairs that install packages "
+            "need an environment for the model.",
+            subject=python.prefix,
+            fixes=(_own_environment(python, comfyui),),
+        )
     return Outcome(
         Verdict.WARN,
         "This Python belongs to the system: pip refuses to change it",
         f"Its marker says: {around.managed_by.rstrip('.') or 'externally managed'}. Repairs that "
         "install packages need an environment for the model.",
         subject=around.managed,
-        fixes=(_own_environment(known(facts.interpreter), comfyui),),
+        fixes=(_own_environment(python, comfyui),),
     )
 
 

@@ -15,6 +15,7 @@ from klein_doctor.model import (
     Repair,
     Unknown,
     Verdict,
+    known,
 )
 from klein_doctor.outcomes import (
     install_torch,
@@ -98,7 +99,7 @@ def _described(torch: Package) -> str:
     requires=("torch-missing",),
     reads="torch's folder against its install records (dist-info, RECORD): libraries absent or of "
     "another size, records without a package, two records; and whether the CUDA libraries it asks "
-    "for are anywhere on the search path.",
+    "for are anywhere on the search path. With --prove, an import in a process of its own.",
     why="An interrupted or mixed installation fails at import with an error that names some "
     "library, or crashes without a word.",
     by_hand="Reinstall torch and torchvision together with --force-reinstall from one index.",
@@ -107,13 +108,18 @@ def torch_broken(facts: Facts, recipe: Recipe) -> Outcome:
     if isinstance(facts.torch, Unknown):
         return unknown("Whether PyTorch is whole is not known", facts.torch)
     torch = facts.torch.value
+    tried = _import_fault(facts)
     fault = _record_fault(torch) or _file_fault(facts)
-    if fault is None:
+    if fault is None and tried is None:
+        if _imported(facts):
+            return passed("PyTorch is whole: it was loaded just now")
         for fact in (facts.torch_binary, torch.version):
             if isinstance(fact, Unknown):
                 return unknown("Whether PyTorch is whole is not known", fact)
         return passed("The PyTorch installation is whole, as far as its files tell")
-    title, detail = fault
+    title, detail = fault or tried or ("", "")
+    if fault is not None and tried is not None:
+        detail += f" Tried just now: {tried[1]}"
     return Outcome(
         Verdict.FAIL,
         title,
@@ -164,11 +170,43 @@ def _file_fault(facts: Facts) -> tuple[str, str] | None:
             "Libraries of PyTorch are missing or cut short",
             f"{first.name} {state}{more}; the import fails or crashes.",
         )
-    if found.unresolved:
+    if found.unresolved and not _imported(facts):
         return (
             "CUDA libraries that PyTorch needs are missing",
             f"{', '.join(found.unresolved)} cannot be found: not in the environment, nor where the "
             "system looks. The import fails with 'cannot open shared object file'.",
+        )
+    return None
+
+
+def _imported(facts: Facts) -> bool:
+    """Whether a proof has loaded torch."""
+    proof = known(facts.proof)
+    return proof is not None and bool(proof.torch)
+
+
+def _import_fault(facts: Facts) -> tuple[str, str] | None:
+    """How loading torch ended in a proof, None where there was none or it went well."""
+    proof = known(facts.proof)
+    if proof is None or proof.stage != "import" or proof.torch:
+        return None
+    if proof.outcome == "import-failed":
+        return (
+            "PyTorch does not load",
+            f"'import torch' in the target's Python ends with: {proof.says}. Nothing that uses it "
+            "can start.",
+        )
+    if proof.outcome == "hung":
+        return (
+            "PyTorch never finishes loading",
+            f"'import torch' in the target's Python gave {proof.says}. A program that uses it "
+            "hangs at its start without a message.",
+        )
+    if proof.outcome == "crashed":
+        return (
+            "PyTorch crashes while it loads",
+            f"'import torch' ended the target's Python at once ({proof.says}), without an error "
+            "message of its own: mixed or damaged libraries do that.",
         )
     return None
 
@@ -189,7 +227,7 @@ def _damage(facts: Facts) -> dict[str, Evidence]:
     title="PyTorch was built for NVIDIA cards",
     harm=Harm.STOPS,
     requires=("torch-missing",),
-    follows=("torch-broken",),
+    follows=("torch-replaced", "torch-broken"),
     reads="torch/version.py: the local tag of the version (+cpu, +cu130) and the CUDA entry.",
     why="A CPU build of PyTorch never uses the card: 'Torch not compiled with CUDA enabled'. On "
     "Windows a plain 'pip install torch' always brings one, and so can a custom node.",
@@ -231,7 +269,7 @@ def _other_maker(torch: Package) -> str:
     title="PyTorch has code for this card",
     harm=Harm.STOPS,
     requires=("torch-missing",),
-    follows=("torch-cpu-only", "torch-broken"),
+    follows=("torch-replaced", "torch-cpu-only", "torch-broken"),
     reads="The list of GPU architectures inside libtorch_python; where it cannot be read, the "
     "doctor's table of PyTorch builds.",
     why="A PyTorch build contains machine code for some card generations only. Without code for "

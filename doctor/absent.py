@@ -15,12 +15,12 @@ def absent_bytes(facts: Facts, recipe: Recipe) -> int | None:
         return None
     models = facts.models.value
     if route_of(facts, recipe) == "comfyui":
-        return missing_bytes(models)
+        return missing_bytes(models, recipe)
     if _whole(models):
         return 0
     if not models.pipelines:
         return next(row.bytes for row in recipe.memory.downloads if row.route == "diffusers")
-    return _bytes_of(models.pipelines[0].missing)
+    return _bytes_of(models.pipelines[0].missing, recipe)
 
 
 def lacking(facts: Facts, recipe: Recipe) -> bool | Unknown:
@@ -35,7 +35,7 @@ def lacking(facts: Facts, recipe: Recipe) -> bool | Unknown:
         return False
     if isinstance(models, Unknown):
         return models
-    absent = missing_bytes(models) > 0
+    absent = missing_bytes(models, recipe) > 0
     if absent and models.left:
         return Unknown(f"{models.left} model files could not be looked into in time")
     return absent
@@ -45,11 +45,11 @@ def _whole(models: Models) -> bool:
     return any(each.verdict in ("wanted", "variant") for each in models.pipelines)
 
 
-def _bytes_of(missing: tuple[str, ...]) -> int | None:
+def _bytes_of(missing: tuple[str, ...], recipe: Recipe) -> int | None:
     """The sizes of files of a diffusers folder, None where one of them is not in the table."""
     from klein_doctor.recipe_downloads import load_downloads
 
-    listed = load_downloads().assets
+    listed = load_downloads(recipe.extra).assets
     sizes = {asset.path: asset.size for asset in listed if asset.route == "diffusers"}
     if not missing or not all(name in sizes for name in missing):
         return None

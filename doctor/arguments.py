@@ -9,16 +9,20 @@ from klein_doctor import __version__
 from klein_doctor.exits import UsageError
 
 ROUTES = ("auto", "comfyui", "diffusers")
-FORMATS = ("text", "brief", "json", "markdown")
+FORMATS = ("text", "brief", "json", "markdown", "html")
 COLORS = ("auto", "always", "never")
 PROGRESS = ("auto", "plain", "json")
+EXPECTED = ("picture", "reference")
+DEVICES = ("cuda", "cpu")
 KINDS = ("download", "packages", "config", "update", "move")
+SYMPTOMS = ("nothing", "black", "error", "wont-start", "memory", "slow")
+ENVIRONMENTS = ("here", "private")
 
 _EPILOG = """\
 exit codes: 0 healthy or done (warnings allowed), 1 problems remain, 2 wrong usage,
-3 undecided, 4 a fix failed and was rolled back, 6 a rollback failed, 7 try again,
-8 reboot first, 70 a fault of the doctor, 130 interrupted. They are the same in every
-format.
+3 undecided, 4 a fix failed and was rolled back, 5 a generation failed or was not
+verified, 6 a rollback failed, 7 try again, 8 reboot first, 70 a fault of the doctor,
+130 interrupted. They are the same in every format.
 
 Every option but --fix and --unredacted can be set in the environment, for example
 KLEIN_DOCTOR_FORMAT=json or KLEIN_DOCTOR_STRICT=1; the command line beats it.
@@ -55,6 +59,10 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     top.add_argument("--version", action="version", version=f"klein-doctor {__version__}")
+    top.add_argument(
+        "--verbose", action="store_true",
+        help="with --version: those of the tables, Python and libraries, too, for bug reports",
+    )  # fmt: skip
     target = top.add_argument_group("what is judged")
     target.add_argument(
         "--python",
@@ -92,7 +100,7 @@ def parser() -> argparse.ArgumentParser:
         "--format",
         choices=FORMATS,
         default="text",
-        help="text (default), brief for chats, json, markdown for issues",
+        help="text (default), brief for chats, json, markdown for issues, html: a page",
     )
     report.add_argument(
         "--output",
@@ -136,12 +144,19 @@ def parser() -> argparse.ArgumentParser:
         help="hash every model file anew and remember the digests (minutes)",
     )
     depth.add_argument(
+        "--prove",
+        action="store_true",
+        help="run the kernels the model needs on the card, against a reference (half a minute)",
+    )
+    depth.add_argument(
         "--state-dir",
         metavar="DIR",
         default="",
         help="where digests and the journal of changes are kept (default: the user's state folder)",
     )
     _fixing(top)
+    _generating(top)
+    _lasting(top)
     _downloading(top)
     commands = top.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     explain = commands.add_parser(
@@ -171,14 +186,36 @@ def parser() -> argparse.ArgumentParser:
     )
     assert isinstance(download, _Parser)
     download.more = _downloading
+    generate = commands.add_parser(
+        "generate",
+        allow_abbrev=False,
+        help="make three pictures, prove them, and record what it took",
+        description="Diagnoses, proves the kernels on the card, makes three test pictures with "
+        " the seeds A, B, A by the route that is used here, and judges them: not "
+        "blank, no noise, A the same twice. Exit code 5: a run failed, or its pictures did not "
+        "verify.",
+        epilog="--route, --comfyui, --python, --gpu, --format, --output, --deadline, --progress, "
+        "--offline, --recipe and --state-dir mean what klein-doctor --help says of them.",
+    )
+    assert isinstance(generate, _Parser)
+    generate.more = _generating
+    ready = commands.add_parser(
+        "ready",
+        allow_abbrev=False,
+        help="whether a verified generation on record still holds for this machine",
+        description="Exit code 0 only if pictures were verified with this card, driver, PyTorch, "
+        "ComfyUI and these files; else 1, and a line says what differs. It asks no network and "
+        "takes less than a second.",
+    )
+    assert isinstance(ready, _Parser)
+    ready.more = _lasting
     commands.add_parser(
         "setup",
         allow_abbrev=False,
         help="ask what is wanted, show the plan, do what is ticked",
         description="Asks which ComfyUI, what happened and what to do about it; shows the plan, "
         "does the ticked steps and proves them. Esc leaves, and nothing was changed. What "
-        "--fix takes goes with it; --answers FILE answers questions beforehand: install, symptom, "
-        "environment, route, steps, download.",
+        "--fix takes goes with it; what an option or --answers FILE says is not asked.",
     )
     for name, says, more in (
         ("undo", "take back what a run of fixes changed", "the last one that changed something"),
@@ -193,6 +230,32 @@ def parser() -> argparse.ArgumentParser:
         description="Takes the guard out of the environments it was put in, and removes the "
         "doctor's own folder. Files it downloaded stay, and are listed.",
     )
+    history = commands.add_parser(
+        "history",
+        allow_abbrev=False,
+        help="what changed on this machine since all was well",
+        description="Says what changed since the last run in which all was well: PyTorch and who "
+        "replaced it, packages, driver, ComfyUI, custom nodes, model files. With two saved reports "
+        "it compares these. Exit code 3 where there is nothing to compare with.",
+    )
+    history.add_argument("reports", metavar="REPORT", nargs="*")
+    completion = commands.add_parser(
+        "completion",
+        allow_abbrev=False,
+        help="a script that completes this command in your shell",
+        description="Writes a script for your shell, e.g. "
+        "klein-doctor completion bash > ~/.local/share/bash-completion/completions/klein-doctor",
+    )
+    completion.add_argument("shell", choices=("bash", "zsh", "fish", "powershell"))
+    rehearsal = commands.add_parser(
+        "rehearse",
+        allow_abbrev=False,
+        help="the whole chain on a made-up machine: no card, no network, nothing of yours",
+        description="Lays out a small machine with six faults in a scratch folder, and runs the "
+        "doctor on it: diagnosis, plan, fix with a verified download, second look, pictures where "
+        "torch and diffusers are installed, undo. Exit code 0 where all that could be tried works.",
+    )
+    rehearsal.add_argument("--keep", action="store_true", help="leave the folder, and name it")
     triage = commands.add_parser(
         "triage",
         allow_abbrev=False,
@@ -226,10 +289,58 @@ def _fixing(top: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument("--safe", action="store_true", help="only what adds or can do no harm")
     group.add_argument(
+        "--generate", action="store_true",
+        help="make and prove pictures afterwards, as 'klein-doctor generate' does",
+    )  # fmt: skip
+    group.add_argument(
+        "--symptom", choices=SYMPTOMS, default="",
+        help="what happened: nothing yet, a black or noisy picture, an error message, it does not "
+        "start, memory runs out, it is slow; what can cause it comes first in the report",
+    )  # fmt: skip
+    group.add_argument(
+        "--environment", choices=ENVIRONMENTS, default="",
+        help="where a change of PyTorch touches what was compiled for it: change this environment "
+        "all the same (here), or leave it alone (private)",
+    )  # fmt: skip
+    group.add_argument(
         "--answers", metavar="FILE", default="",
-        help="a TOML file that answers what would be asked, e.g. environment = 'here'",
+        help="a TOML file that answers what would be asked: install, symptom, environment, route, "
+        "steps, download",
     )  # fmt: skip
     group.add_argument("--log", metavar="FILE", default="", help="write what goes on there, too")
+
+
+def _generating(top: argparse.ArgumentParser) -> None:
+    group = top.add_argument_group("the test generation")
+    group.add_argument(
+        "--size", metavar="PIXELS", default="",
+        help="the pictures' width and height (default: 1024)",
+    )  # fmt: skip
+    group.add_argument(
+        "--expect", choices=EXPECTED, default="picture",
+        help="picture (default), or reference: a run that repeats, whatever it shows, for models "
+        "that never learnt to draw",
+    )  # fmt: skip
+    group.add_argument(
+        "--custom-nodes", action="store_true",
+        help="start ComfyUI with its custom nodes (default: without, so that it alone is proven)",
+    )  # fmt: skip
+    group.add_argument(
+        "--device", choices=DEVICES, default="cuda",
+        help="cpu: without a card, on the diffusers route, for rehearsals with a tiny model",
+    )  # fmt: skip
+    group.add_argument(
+        "--pictures", metavar="DIR", default="",
+        help="where the pictures go (default: pictures/ in the state folder)",
+    )  # fmt: skip
+
+
+def _lasting(top: argparse.ArgumentParser) -> None:
+    group = top.add_argument_group("what is on record")
+    group.add_argument(
+        "--max-age", metavar="AGE", default="",
+        help="with ready: the generation is no older than this, e.g. 12h or 30d",
+    )  # fmt: skip
 
 
 def _downloading(top: argparse.ArgumentParser) -> None:

@@ -31,13 +31,15 @@ ROLES = (
     Role("vae", "vae", "FLUX.2 VAE", "Load VAE"),
 )
 BY_ID = {role.id: role for role in ROLES}
+# Those of GGUF need nodes that are not part of ComfyUI.
+_LOADED = (".safetensors", ".sft")
 
 
-def rules() -> AssetRules:
+def rules(recipe: Recipe) -> AssetRules:
     """The tables of model files; their types are not loaded before somebody judges by them."""
     from klein_doctor.recipe_assets import load_assets
 
-    return load_assets()
+    return load_assets(recipe.extra)
 
 
 def asked(facts: Facts, recipe: Recipe) -> Models | Unknown | None:
@@ -77,6 +79,20 @@ def in_place(file: ModelFile) -> bool:
 def right(models: Models, role: str) -> list[ModelFile]:
     """The files of a role that are usable where they lie."""
     return [f for f in models.files if f.role == role and usable(f) and in_place(f)]
+
+
+def loadable(models: Models) -> tuple[ModelFile, ...] | None:
+    """Of each role the file ComfyUI's own nodes load, in the order of ROLES; of the transformers a
+    distilled one. None where one is missing."""
+    found = [
+        [
+            file
+            for file in right(models, role.id)
+            if file.name.real.lower().endswith(_LOADED) and file.variant != "base"
+        ]
+        for role in ROLES
+    ]
+    return tuple(files[0] for files in found) if all(found) else None
 
 
 def elsewhere(models: Models, role: str) -> list[ModelFile]:
@@ -129,34 +145,31 @@ def files_line(facts: Facts, recipe: Recipe) -> str:
     return f"{', '.join(there)} ({proof}){lacking}"
 
 
-def wanted_row(role: str) -> KnownFile:
+def wanted_row(role: str, recipe: Recipe) -> KnownFile:
     """The published file the doctor would fetch for a role."""
-    assets = rules()
+    assets = rules(recipe)
     return next(
         row for row in assets.files if row.wanted and assets.families[row.family].role == role
     )
 
 
-def missing_bytes(models: Models) -> int:
+def missing_bytes(models: Models, recipe: Recipe) -> int:
     """What would still have to be fetched for ComfyUI's route."""
     absent = [role for role in BY_ID if not right(models, role) and not elsewhere(models, role)]
-    return sum(wanted_row(role).bytes for role in absent)
+    return sum(wanted_row(role, recipe).bytes for role in absent)
 
 
-def fetch(facts: Facts, role: str) -> Repair:
+def fetch(facts: Facts, recipe: Recipe, role: str) -> Repair:
     """Fetch the right file of a role into the folder ComfyUI looks in; what is there is renamed."""
-    row = wanted_row(role)
-    summary = f"fetch {row.name} ({gib(row.bytes)}, {_license(row)}) from {row.repo}"
+    row = wanted_row(role, recipe)
+    license = rules(recipe).families[row.family].license
+    summary = f"fetch {row.name} ({gib(row.bytes)}, {license}) from {row.repo}"
     command: tuple[str | Private, ...] = ("klein-doctor", "download", "--only", role)
     search = facts.search.value if isinstance(facts.search, Known) else None
     if search is not None and len(search.found) > 1:
         judged = search.judged()
         command += ("--comfyui", judged.root) if judged is not None else ()
     return Repair("fetch-assets", "download", "ask", summary, (command,))
-
-
-def _license(row: KnownFile) -> str:
-    return rules().families[row.family].license
 
 
 def folder_for(category: str, folders: Sequence[ModelFolder]) -> Private | None:

@@ -14,6 +14,9 @@ from klein_doctor.pipes import reader_may_leave, say
 
 if TYPE_CHECKING:
     from klein_doctor.model import Report
+    from klein_doctor.output import Output
+
+    Command = Callable[[argparse.Namespace, Output, Callable[[str], None]], Exit]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -28,62 +31,71 @@ def main(argv: list[str] | None = None) -> int:
         return _fault(error)
 
 
+# What a command is, by its module and function of (options, output, note).
+_COMMANDS = {
+    "identify": "identity.command:identify",
+    "triage": "triage.command:triage",
+    "download": "download.command:download",
+    "generate": "generate.command:generate",
+    "ready": "generate.ready:ready",
+    "rehearse": "rehearse.command:rehearse",
+    "history": "history:history",
+    "setup": "wizard.setup:setup",
+    "undo": "undoing:undo",
+    "forget": "undoing:forget",
+    "uninstall": "undoing:uninstall",
+    "fix": "fix_command:fix",
+}
+
+
 def _run(arguments: list[str]) -> Exit:
     options = _options(arguments)
     if options is None:
         return Exit.OK
-    if options.command == "explain":
-        from klein_doctor.explain import explain
-
-        if sys.stdout is None:
-            raise UsageError("standard output is closed")
-        with reader_may_leave():
-            explain(options.check, sys.stdout)
-        return Exit.OK
+    if options.command in ("explain", "completion"):
+        return _told(options)
     from klein_doctor.output import Output
 
-    if options.command == "identify":
-        from klein_doctor.identity.command import identify
-
-        return identify(options, Output(options.output), _note)
-    if options.command == "triage":
-        from klein_doctor.triage.command import triage
-
-        try:
-            return triage(options, Output(options.output), _note)
-        except UsageError as error:
-            raise UsageError(with_variable(str(error), options)) from error
-    if options.command == "download":
-        from klein_doctor.download.command import download
-
-        try:
-            return download(options, Output(options.output), _note)
-        except UsageError as error:
-            raise UsageError(with_variable(str(error), options)) from error
-    if options.command in ("undo", "forget", "uninstall"):
-        from klein_doctor import undoing
-
-        act = {"undo": undoing.undo, "forget": undoing.forget, "uninstall": undoing.uninstall}
-        return act[options.command](options, Output(options.output), _note)
+    name = "fix" if options.fix else options.command
     try:
-        if options.command == "setup":
-            from klein_doctor.wizard.setup import setup
-
-            return setup(options, Output(options.output), _note)
-        if options.fix:
-            from klein_doctor.fix_command import fix
-
-            return fix(options, Output(options.output), _note)
         output = Output(options.output)
+        if name:
+            return _command(name)(options, output, _note)
         report = _report(options, lambda: output.prepare(options.format))
     except UsageError as error:
         raise UsageError(with_variable(str(error), options)) from error
     output.write(report, options.format, options.color, form_of(options))
-    if not options.output and _offered(options, report):
-        from klein_doctor.wizard.setup import setup
+    if not (options.select or options.ignore):
+        from klein_doctor.history import keep
 
-        return setup(options, output, _note)
+        keep(report, options.state_dir)
+    if not options.output and _offered(options, report):
+        return _command("setup")(options, output, _note)
     return report.exit_code
+
+
+def _command(name: str) -> Command:
+    from importlib import import_module
+
+    module, _, function = _COMMANDS[name].partition(":")
+    found: Command = getattr(import_module(f"klein_doctor.{module}"), function)
+    return found
+
+
+def _told(options: argparse.Namespace) -> Exit:
+    """What is known without a look at the machine, on standard output."""
+    if sys.stdout is None:
+        raise UsageError("standard output is closed")
+    with reader_may_leave():
+        if options.command == "completion":
+            from klein_doctor.completion import script
+
+            sys.stdout.write(script(options.shell))
+        else:
+            from klein_doctor.explain import explain
+
+            explain(options.check, sys.stdout)
+    return Exit.OK
 
 
 def _offered(options: argparse.Namespace, report: Report) -> bool:

@@ -23,14 +23,20 @@ class Console(Protocol):
 
 
 class Lines:
-    """A line for everything; as JSON where a program reads along."""
+    """A line for everything; as JSON where a program reads along. bars: these may move."""
 
     def __init__(self, progress: str = "plain", log: Path | None = None):
         self._json = progress == "json"
         self._log = log
+        self.bars = progress == "auto"
 
     def note(self, text: str) -> None:
         self._say(text, {"event": "note", "text": text})
+
+    def event(self, text: str, event: dict[str, object]) -> None:
+        """Something happened; text "": it is for programs alone."""
+        if text or self._json:
+            self._say(text, event)
 
     def began(self, step: Step, number: int, of: int) -> None:
         event = {"event": "step", "fix": step.fix, "title": step.title, "number": number, "of": of}
@@ -45,7 +51,7 @@ class Lines:
     def _say(self, text: str, event: dict[str, object]) -> None:
         text = printable(text, 2000)
         say(json.dumps(event) if self._json else f"klein-doctor: {text}")
-        if self._log is not None:
+        if self._log is not None and text:
             stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
             with open(self._log, "a", encoding="utf-8", errors="backslashreplace") as stream:
                 stream.write(f"{stamp} {text}\n")

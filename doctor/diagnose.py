@@ -7,15 +7,22 @@ import datetime
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from klein_doctor import __version__
 from klein_doctor import recipe as recipes
 from klein_doctor.engine import Choice, exit_code, first_of, judge
-from klein_doctor.exits import UsageError
-from klein_doctor.model import Facts, Report, Target
+from klein_doctor.exits import UsageError, leading
+from klein_doctor.generation import Proven
+from klein_doctor.model import Fact, Facts, Fault, Known, Report, Target, Unknown
 from klein_doctor.registry import catalogue
 from klein_doctor.rows import RecipeError
 from klein_doctor.target import Wish
+
+if TYPE_CHECKING:
+    from klein_doctor.probes.outside import Outside
+
+_RECORD_LIMIT_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -28,18 +35,25 @@ class Request:
     deep: bool = False
     state_dir: str = ""
     recipe: str = ""
+    prove: bool = False
+    offline: bool = False
 
 
 def request_of(options: argparse.Namespace) -> Request:
     """What the command line says."""
     return Request(
-        wish=Wish(options.python, options.comfyui, options.gpu, options.assume, options.route),
+        wish=Wish(
+            options.python, options.comfyui, options.gpu, options.assume, options.route,
+            new=options.fix or options.command == "setup",
+        ),
         choice=Choice(options.select, options.ignore),
         strict=options.strict,
         deep=options.deep,
         state_dir=options.state_dir,
         recipe=options.recipe,
-    )
+        prove=options.prove,
+        offline=options.offline,
+    )  # fmt: skip
 
 
 def diagnose(request: Request, meanwhile: Callable[[], None] = lambda: None) -> Report:
@@ -59,6 +73,7 @@ def diagnose(request: Request, meanwhile: Callable[[], None] = lambda: None) -> 
         outside,
         ask_driver=assumption is None,
         state_dir=request.state_dir,
+        recipe=request.recipe,
         deep=request.deep,
     )
     aim = target.resolve(outside, wish)
@@ -70,6 +85,12 @@ def diagnose(request: Request, meanwhile: Callable[[], None] = lambda: None) -> 
     facts = running.facts()
     if assumption is not None:
         facts = assume.apply(facts, assumption, recipe)
+    else:
+        facts = facts._replace(proven=_on_record(outside, facts, recipe, request))
+    if request.prove:
+        from klein_doctor.generate.kernels import proof_of
+
+        facts = facts._replace(proof=proof_of(facts))
     now = datetime.datetime.now(datetime.timezone.utc)
     return build(facts, aim.target, now.strftime("%Y-%m-%dT%H:%M:%SZ"), recipe, request)
 
@@ -102,11 +123,13 @@ def build(
 ) -> Report:
     """Judge facts, wherever they come from; created is ``YYYY-MM-DDThh:mm:ssZ``."""
     from klein_doctor.assets import files_line
+    from klein_doctor.pictured import pictured
     from klein_doctor.plans import plan_line, recommend
     from klein_doctor.routes import route_of
 
     checks = catalogue()
     findings = judge(facts, recipe, checks, request.choice)
+    picture = pictured(facts, recipe, created)
     return Report(
         created=created,
         version=__version__,
@@ -116,12 +139,29 @@ def build(
         facts=facts,
         findings=findings,
         first=first_of(findings, checks),
-        exit_code=exit_code(findings, strict=request.strict),
+        exit_code=leading(exit_code(findings, strict=request.strict), picture.exit_code),
         replayed=replayed,
         route=route_of(facts, recipe),
         plan=plan_line(recommend(facts, recipe), recipe),
         files=files_line(facts, recipe),
+        picture=picture.says,
+        ready=picture.ready,
+        record=picture.record,
     )
+
+
+def _on_record(
+    outside: Outside, facts: Facts, recipe: recipes.Recipe, request: Request
+) -> Fact[Proven | None]:
+    from klein_doctor.boxed import boxed
+    from klein_doctor.probes.proven import read_proven
+    from klein_doctor.routes import route_of
+    from klein_doctor.state import state_folder
+
+    state = state_folder(request.state_dir, outside.env)
+    route = route_of(facts, recipe)
+    found = boxed("record", lambda: read_proven(outside, facts, route, state), _RECORD_LIMIT_S)
+    return Unknown(f"the record: {found.kind}") if isinstance(found, Fault) else Known(found)
 
 
 def recipe_of(request: Request) -> recipes.Recipe:

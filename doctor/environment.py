@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from klein_doctor.model import Facts, Interpreter, Package, known
-from klein_doctor.outcomes import release, uses_uv
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+from klein_doctor.installation import CONSTRAINTS, Guard, Pin
+from klein_doctor.model import Facts, Interpreter, Package, Private, known
+from klein_doctor.outcomes import Command, from_conda, release, uses_uv
 
 TRIO = ("torch", "torchvision", "torchaudio")
+_WRITE = "import sys; open(sys.argv[1], 'w').write('\\n'.join(sys.argv[2:]))"
 
 
 def kept(facts: Facts) -> tuple[str, ...]:
@@ -28,7 +32,7 @@ def kept(facts: Facts) -> tuple[str, ...]:
 
 
 def tool(python: Interpreter) -> str:
-    """What changes its packages: ``uv`` where it has no pip and was made by uv, else ``pip``."""
+    """What changes its packages: ``uv`` where it has no pip, else ``pip``."""
     return "uv" if uses_uv(python) else "pip"
 
 
@@ -39,20 +43,100 @@ def isolated(python: Interpreter) -> bool:
 
 def shared(facts: Facts) -> str:
     """Why packages of this interpreter are not for the doctor to change, "" where they are."""
-    around = known(facts.surroundings)
+    around, python = known(facts.surroundings), known(facts.interpreter)
     if around is not None and around.managed is not None:
         return "this Python belongs to the system (it is marked as externally managed)"
+    if python is not None and of_the_system(python):
+        return "this Python belongs to the system (it lies in /usr)"
+    if python is not None and conda_base(python):
+        return "this is conda's own base environment, which conda itself runs on"
     return ""
+
+
+def without_tool(facts: Facts) -> str:
+    """What is missing to change its packages with, "" where there is pip or uv."""
+    python, around = known(facts.interpreter), known(facts.surroundings)
+    if python is None or python.has_pip or around is None or around.path_uv is not False:
+        return ""
+    return "this Python has no pip: first give it one, or install uv (https://docs.astral.sh/uv)"
+
+
+def with_pip_first(facts: Facts, fix: str) -> tuple[Command, ...]:
+    """What gives it a pip, and the fix after that."""
+    python = known(facts.interpreter)
+    again: Command = ("klein-doctor", "--fix", "--only", fix)
+    return (again,) if python is None else ((python.path, "-m", "ensurepip", "--upgrade"), again)
+
+
+def of_the_system(python: Interpreter) -> bool:
+    """Whether it is the one that the system's own programs run on, marked so or not."""
+    return python.kind == "system" and python.prefix.real.rstrip("/") == "/usr"
+
+
+def conda_base(python: Interpreter) -> bool:
+    """Whether it is conda's base and none of its environments, which lie below ``envs``."""
+    parts = python.prefix.real.replace("\\", "/").rstrip("/").split("/")
+    return python.kind == "conda" and parts[-2:-1] != ["envs"]
+
+
+def holds(pin: Pin, pins: tuple[str, ...]) -> bool | None:
+    """Whether a constraint keeps what is installed; None where it is about something else."""
+    version = dict(each.split("==", 1) for each in pins).get(pin.name)
+    if version is None:
+        return None
+    if pin.wants == "@":
+        return True
+    try:
+        return SpecifierSet(pin.wants).contains(version, prereleases=True)
+    except InvalidSpecifier:
+        return False
+
+
+def contradicting(guard: Guard, pins: tuple[str, ...]) -> Pin | None:
+    """A constraint of somebody else's that asks for another version than is installed."""
+    found = (*guard.pip, *guard.uv)
+    return next((pin for pin in found if not pin.own and holds(pin, pins) is False), None)
+
+
+def not_to_guard(facts: Facts) -> str:
+    """Why no file of the environment can keep torch there, "" where one can."""
+    python, guard = known(facts.interpreter), known(facts.guard)
+    reason = shared(facts)
+    if from_conda(known(facts.torch)):
+        reason = "conda installed it: pin it there, in conda-meta/pinned"
+    elif python is not None and tool(python) == "uv":
+        reason = (
+            "uv reads no file of an environment: give it a list of constraints, and set "
+            "UV_CONSTRAINT for good where ComfyUI and its nodes are installed from"
+        )
+    elif guard is not None and (pin := contradicting(guard, kept(facts))) is not None:
+        reason = f"{pin.file.local} asks for {pin.name}{pin.wants}: correct or remove that line"
+    return reason
+
+
+def guard_commands(facts: Facts) -> tuple[Command, ...]:
+    """What keeps torch in an environment that uv serves."""
+    python, pins = known(facts.interpreter), kept(facts)
+    if python is None or not pins or tool(python) != "uv":
+        return ()
+    place: Private = python.prefix.below(CONSTRAINTS)
+    forms = (f"UV_CONSTRAINT={form}" for form in (place.real, place.local, place.public))
+    system = known(facts.system)
+    setting: Command = ("export", Private(*forms))
+    if system is not None and system.os == "windows":
+        setting = ("setx", "UV_CONSTRAINT", place)
+    return ((python.path, "-c", _WRITE, place, *pins), setting)
 
 
 def compiled_for_torch(facts: Facts, chosen: str) -> tuple[str, ...]:
     """Extensions that were compiled for the installed torch and may not load beside another.
 
-    chosen: the version that is to come, with its tag. Nothing is named where number and CUDA stay.
+    chosen: the version that is to come, with its tag. Nothing is named where number and CUDA stay,
+    nor what is Python alone and compiles when it runs.
     """
     torch = known(facts.torch)
     present = known(torch.version, "") if torch is not None and torch.present else ""
     if not present or present == chosen:
         return ()
     found = known(facts.extensions, ())
-    return tuple(f"{each.name} {each.version}" for each in found)
+    return tuple(f"{each.name} {each.version}" for each in found if each.binaries)

@@ -19,5 +19,18 @@ class Exit(enum.IntEnum):
     INTERRUPTED = 130
 
 
+# Where several hold, the first of these is told.
+_ORDER = (
+    Exit.FAULT, Exit.ROLLBACK_FAILED, Exit.INTERRUPTED, Exit.FIX_ROLLED_BACK,
+    Exit.GENERATION_FAILED, Exit.REBOOT, Exit.TRY_AGAIN, Exit.USAGE, Exit.PROBLEMS,
+    Exit.UNDECIDED, Exit.OK,
+)  # fmt: skip
+
+
+def leading(*codes: Exit) -> Exit:
+    """The exit code that is told where several hold."""
+    return min(codes, key=_ORDER.index)
+
+
 class UsageError(ValueError):
     """Wrong usage, in one line that names the option."""

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from klein_doctor import answers as a
+from klein_doctor.chosen import chosen_by, table
 from klein_doctor.console import Lines
 from klein_doctor.diagnose import Request, request_of
-from klein_doctor.download.command import seconds
+from klein_doctor.duration import seconds
 from klein_doctor.exits import Exit, UsageError
+from klein_doctor.history import keep
 from klein_doctor.interrupts import ends_politely
 from klein_doctor.model import Report
 from klein_doctor.options import form_of
@@ -23,17 +27,19 @@ from klein_doctor.repair import (
     Prepared,
     RollbackFailed,
     carry_out,
+    needs_reboot,
     prepare,
     recover_first,
     tidy,
 )
-from klein_doctor.rows import parse
 from klein_doctor.steps import Step
+from klein_doctor.symptoms import NOTHING, checks_of, led
 from klein_doctor.transaction.around import Around
 from klein_doctor.transaction.lock import Busy
 from klein_doctor.values import printable
 
-_LONGEST_ANSWERS = 1 << 16
+# After these a picture would prove nothing, or nobody waits for it.
+_NOTHING_AFTER = (Exit.ROLLBACK_FAILED, Exit.REBOOT, Exit.INTERRUPTED, Exit.TRY_AGAIN)
 
 
 def fix(options: argparse.Namespace, output: Output, note: Callable[[str], None]) -> Exit:
@@ -42,50 +48,69 @@ def fix(options: argparse.Namespace, output: Output, note: Callable[[str], None]
     Raises:
         UsageError: in one line.
     """
+    begun = time.monotonic()
     console = Lines(options.progress, log_of(options.log))
     wishes = wishes_of(options)
     seconds(options.deadline)  # one that is none is told before anything is read
-    request = request_of(options)
+    if options.generate:
+        from klein_doctor.generate.wish import wish_of
+
+        wish_of(options)
+    request = _answered(request_of(options), wishes)
     broken = not options.dry_run and not recovered(request, console)
-    prepared = prepare(request, wishes)
+    prepared = _chosen(prepare(request, wishes), wishes)
     report = prepared.report
     if broken:
         report = report._replace(exit_code=Exit.ROLLBACK_FAILED)
     elif not options.dry_run:
         report = _done(prepared, options, console)
+        if options.generate and report.exit_code not in _NOTHING_AFTER:
+            from klein_doctor.generate.command import pictured
+
+            report = pictured(report, request, options, console, begun)
+    if not options.dry_run:
+        keep(report, options.state_dir)
+    report = _explained(report, wishes)
     output.write(report, options.format, options.color, form_of(options))
     return report.exit_code
 
 
 def wishes_of(options: argparse.Namespace) -> Wishes:
-    """What the command line allows."""
-    return Wishes(
-        options.only, options.without, options.deny, options.safe, answers(options.answers)
+    """What the command line allows, and answers beforehand."""
+    answers = a.answers_of(options)
+    return Wishes(options.only, options.without, options.deny, options.safe, answers)
+
+
+def _answered(request: Request, wishes: Wishes) -> Request:
+    """Of the ComfyUI and by the route that the answers name, where no option does."""
+    wish, answers = request.wish, wishes.answers
+    comfyui = wish.comfyui or answers.get(a.INSTALL, "")
+    route = answers.get(a.ROUTE, "auto") if wish.route == "auto" else wish.route
+    return dataclasses.replace(request, wish=wish._replace(comfyui=comfyui, route=route))
+
+
+def _chosen(prepared: Prepared, wishes: Wishes) -> Prepared:
+    """With the steps that the answers name, where --only does not."""
+    steps = prepared.plan.steps
+    if a.STEPS in wishes.answers and not wishes.only:
+        ours = chosen_by(wishes.answers[a.STEPS], table(prepared.plan, prepared.optional))
+        steps = (*(step for step in steps if step.grade == "manual"), *ours)
+    if wishes.answers.get(a.DOWNLOAD) == a.NO:
+        steps = tuple(step for step in steps if step.kind != "download")
+    return prepared._replace(
+        plan=prepared.plan._replace(steps=steps),
+        report=prepared.report._replace(steps_planned=steps),
     )
 
 
-def answers(name: str) -> dict[str, str]:
-    """The answers of a TOML file, flat; {} for "".
+def _explained(report: Report, wishes: Wishes) -> Report:
+    """With the findings in front that can explain what happened."""
+    symptom = wishes.answers.get(a.SYMPTOM, NOTHING)
+    if symptom == NOTHING:
+        return report
+    from klein_doctor.recipe_messages import load_known
 
-    Raises:
-        UsageError: it cannot be read or is not such a file.
-    """
-    if not name:
-        return {}
-    try:
-        with open(name, "rb") as stream:
-            data = parse(stream.read(_LONGEST_ANSWERS).decode("utf-8"))
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UsageError(f"--answers {printable(name, 200)}: {reason}") from error
-    found = {}
-    for key, value in data.items():
-        if isinstance(value, list):
-            value = ",".join(map(str, value))
-        if isinstance(value, dict):
-            raise UsageError(f"--answers {printable(name, 200)}: {key} is a table, not an answer")
-        found[key] = str(value).lower() if isinstance(value, bool) else str(value)
-    return found
+    return led(report, checks_of(symptom, load_known().symptoms))
 
 
 def recovered(request: Request, console: Lines) -> bool:
@@ -111,6 +136,8 @@ def _done(prepared: Prepared, options: argparse.Namespace, console: Lines) -> Re
         return mended(prepared, steps, options, console)
     tidy(prepared)
     console.note("nothing the doctor can do" if steps else "nothing to do")
+    if needs_reboot(prepared.report.findings):
+        return prepared.report._replace(reboot_needed=True, exit_code=Exit.REBOOT)
     return prepared.report
 
 

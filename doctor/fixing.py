@@ -13,11 +13,13 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+from klein_doctor.model import Facts
 from klein_doctor.steps import Case, Step
 from klein_doctor.transaction.transaction import Transaction
 
 Planner = Callable[[Case], Sequence[Step]]
 Actor = Callable[[Step, Transaction], str]
+Proof = Callable[[Step, Facts], str]
 
 
 class Fix(NamedTuple):
@@ -26,7 +28,8 @@ class Fix(NamedTuple):
     id: as the findings' references name it. plan: pure. act: does one of the steps it planned and
     answers in one line what was done; raises StepFailed, and everything is taken back.
     after: fixes that come first where both are in a plan. alone: it makes sense where no finding
-    asks for it; ``--only`` brings it in.
+    asks for it; ``--only`` brings it in. proof: what facts read anew say against a step, "" for
+    nothing, where its findings cannot tell: without it a step is proven by those it clears.
     """
 
     id: str
@@ -35,6 +38,7 @@ class Fix(NamedTuple):
     act: Actor
     after: tuple[str, ...] = ()
     alone: bool = False
+    proof: Proof | None = None
 
 
 class FixingError(ValueError):

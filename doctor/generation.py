@@ -32,10 +32,12 @@ class Proof(NamedTuple):
     """What the target's torch did on the card, in a child of the target's Python.
 
     outcome: ``ok``, ``wrong`` (a required kernel failed), ``import-failed``, ``crashed``, ``hung``,
-    ``no-cuda``, ``no-memory`` or ``not-started``. stage: the last one begun: ``start``, ``import``,
-    ``context`` or a test's name. says: one line of what went wrong. signal: what ended the child,
-    0 where nothing did. attention: the kernel that scaled_dot_product_attention picks: ``flash``,
-    ``efficient``, ``cudnn``, ``math`` or "". peak_mib: of the card's memory, by the driver.
+    ``no-cuda``, ``no-memory`` or ``not-started``. stage: the one it failed at, else the last one
+    begun: ``start``, ``import``, ``context`` or a test's name. says: one line of what went wrong.
+    signal: what ended the child, 0 where nothing did. device: the card's name, or ``cpu``.
+    attention: the kernel that scaled_dot_product_attention picks: ``flash``, ``efficient``,
+    ``cudnn``, ``math`` or "". peak_mib: of the card's memory, by the driver; -1 where nobody
+    measured it.
     """
 
     outcome: str
@@ -52,8 +54,9 @@ class Proof(NamedTuple):
 
 
 class Phase(NamedTuple):
-    """A stretch of a run: ``start``, ``load``, ``encode``, ``denoise``, ``decode``, ``save``.
+    """A stretch of a run.
 
+    name: ``start``, ``load``, ``place``, ``encode``, ``denoise``, ``decode`` or ``save``.
     picture: the number of the picture it belongs to, from 1; 0 for what belongs to none.
     """
 
@@ -132,6 +135,7 @@ class Generation(NamedTuple):
     repeated: mean difference of A and A again, on 0 to 255; differed: of A and B; None where the
     pictures could not be compared. predicted_mib: what the plan promised as its peak; peak_mib,
     ram_mib: what was measured, -1 where it was not. free_mib: on the card before it began.
+    versions: of packages, as the run itself named them.
     """
 
     route: str
@@ -159,3 +163,16 @@ class Generation(NamedTuple):
     ram_mib: int
     cold_s: float
     warm_s: float
+    versions: tuple[tuple[str, str], ...] = ()
+
+
+class Proven(NamedTuple):
+    """The last verified generation that the state folder remembers of this target.
+
+    when: ``2026-11-24T07:00:00Z``. differs: what is not as it was then, in one line; "" where the
+    card, the driver, the packages and the files are.
+    """
+
+    when: str
+    route: str
+    differs: str

@@ -5,23 +5,19 @@ pip reads ``<prefix>/pip.conf`` (``pip.ini`` on Windows) on every run in that en
 
 from __future__ import annotations
 
-import configparser
-import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from klein_doctor.editing.text import decoded, lines
 from klein_doctor.environment import TRIO
+from klein_doctor.installation import BLACKLIST, CONSTRAINTS
 from klein_doctor.model import Facts, known
+from klein_doctor.pip_conf import named, with_constraints
 from klein_doctor.steps import StepFailed
 from klein_doctor.transaction.records import installed
 from klein_doctor.transaction.transaction import Transaction
 
-CONSTRAINTS = "klein-doctor-constraints.txt"
-BLACKLIST = "pip_blacklist.list"
 _MARK = "# Written by klein-doctor"
-_SECTION = re.compile(r"^\[([^\]]+)\]")
-_OPTION = re.compile(r"constraint[ \t]*[=:]", re.IGNORECASE)
 _MOST = 1 << 20  # bytes; a configuration is never that long
 
 
@@ -40,68 +36,6 @@ def content(pins: Iterable[str], conf: str) -> bytes:
         f"# {conf}, in this folder.",
     )
     return "".join(f"{line}\n" for line in (*head, *pins)).encode()
-
-
-def named(path: PurePath) -> str:
-    """The file as pip.conf can name it: pip splits at spaces and reads by the system's encoding."""
-    text = str(path)
-    return text if text.isascii() and not re.search(r"\s", text) else path.as_uri()
-
-
-def with_constraint(text: str, place: str) -> str:
-    """pip's configuration with one more constraint; the same text where it names it already.
-
-    Raises:
-        ValueError: it is no configuration that pip could read.
-    """
-    if place in _in_force(text):
-        return text
-    parts, end = lines(text), "\r\n" if "\r\n" in text else "\n"
-    if parts and not parts[-1].endswith("\n"):
-        parts[-1] += end
-    heads, options = _places(parts)
-    section = "install" if "install" in options or "global" not in options else "global"
-    if section in options:
-        at = options[section] + 1
-        while at < len(parts) and parts[at][:1] in (" ", "\t") and parts[at].strip():
-            at += 1
-        parts.insert(at, f"    {place}{end}")
-    elif section in heads:
-        parts.insert(heads[section] + 1, f"constraint = {place}{end}")
-    else:
-        parts += [f"[install]{end}", f"constraint = {place}{end}"]
-    changed = "".join(parts)
-    if place not in _in_force(changed):
-        raise ValueError("the constraint could not be put in")
-    return changed
-
-
-def _places(parts: Sequence[str]) -> tuple[dict[str, int], dict[str, int]]:
-    """The line of each section's head, and of the option in it."""
-    heads: dict[str, int] = {}
-    options: dict[str, int] = {}
-    section = ""
-    for number, line in enumerate(parts):
-        head = _SECTION.match(line)
-        if head is not None:
-            section = head.group(1)
-            heads.setdefault(section, number)
-        elif _OPTION.match(line):
-            options.setdefault(section, number)
-    return heads, options
-
-
-def _in_force(text: str) -> list[str]:
-    """What pip install takes for its constraints from this configuration."""
-    parser = configparser.RawConfigParser()
-    try:
-        parser.read_string(text)
-    except configparser.Error as error:
-        raise ValueError(str(error).partition("\n")[0]) from error
-    for section in ("install", "global"):
-        if parser.has_option(section, "constraint"):
-            return (parser.get(section, "constraint") or "").split()
-    return []
 
 
 def recorded(site_packages: Iterable[str]) -> tuple[str, ...]:
@@ -126,8 +60,16 @@ def repin(prefix: Path, pins: Sequence[str], conf: str, transaction: Transaction
     return True
 
 
-def pin(prefix: Path, pins: Sequence[str], conf: str, transaction: Transaction) -> bool:
+def pin(
+    prefix: Path,
+    pins: Sequence[str],
+    conf: str,
+    transaction: Transaction,
+    others: Sequence[str] = (),
+) -> bool:
     """Write the constraints and name them in the environment's configuration.
+
+    others: constraints that pip is told of elsewhere, which stay in force only if named here, too.
 
     Raises:
         StepFailed: the configuration cannot be read, or a file of that name is not ours.
@@ -138,8 +80,8 @@ def pin(prefix: Path, pins: Sequence[str], conf: str, transaction: Transaction) 
     before = _read(told) if told.exists() else None
     text = decoded(before or b"")
     try:
-        after = text.bytes(with_constraint(text.text, named(path)))
-    except (ValueError, configparser.Error) as error:
+        after = text.bytes(with_constraints(text.text, [*others, named(path)]))
+    except ValueError as error:
         raise StepFailed(f"{told} is no configuration pip can read: {error}") from error
     changed = repin(prefix, pins, conf, transaction)
     if not path.exists():

@@ -93,12 +93,15 @@ class Checkout(NamedTuple):
     """The git state of a source tree, read from its files.
 
     commit: full hash. branch: "" when detached. dirty: a file git tracks differs in size or time
-    from the index; Unknown where the index cannot be read.
+    from the index; Unknown where the index cannot be read. shallow: its history was cut off.
+    release: the version tag that names the commit, "" for none, or where its files do not tell.
     """
 
     commit: str
     branch: str
     dirty: Fact[bool]
+    shallow: bool = False
+    release: str = ""
 
 
 class Wanted(NamedTuple):
@@ -167,6 +170,7 @@ class PathsFile(NamedTuple):
 
     fault: why it cannot be used, "" when it can. line: where, 0 unknown.
     missing: what it names that does not exist, as ``section/category`` and path.
+    cure: how a faulty one can be mended without knowing what was meant, in words; "" by hand alone.
     """
 
     path: Private
@@ -174,6 +178,7 @@ class PathsFile(NamedTuple):
     line: int
     missing: tuple[tuple[str, Private], ...]
     folders: int
+    cure: str = ""
 
 
 class ComfyUI(NamedTuple):
@@ -237,6 +242,7 @@ class Surroundings(NamedTuple):
     path_python, path_pip: the first python and pip on PATH, None without one; the booleans tell
     whether these act on the target. doctor_inside: the doctor is installed in the target.
     shadowing: CUDA libraries in LD_LIBRARY_PATH that come before torch's own.
+    path_uv: uv is on PATH; None where the target has pip, and nobody needs to know.
     """
 
     managed: Private | None
@@ -249,6 +255,41 @@ class Surroundings(NamedTuple):
     path_pip_is_target: bool
     doctor_inside: bool
     shadowing: tuple[Private, ...]
+    path_uv: bool | None = None
+
+
+PRIVATE = ".venv-klein"  # an environment that the doctor made beside one that is left as it is
+CONSTRAINTS = "klein-doctor-constraints.txt"  # the doctor's own, in the environment's folder
+BLACKLIST = "pip_blacklist.list"  # what ComfyUI-Manager never installs
+
+
+class Pin(NamedTuple):
+    """A constraint that binds a package: ``torch``, ``==2.14.1+cu130`` (``@`` an address).
+
+    file: where it stands. own: the doctor wrote that file.
+    """
+
+    name: str
+    wants: str
+    file: Private
+    own: bool
+
+
+class Guard(NamedTuple):
+    """What binds torch and its partners to their versions where ComfyUI's nodes install.
+
+    pip: of the constraints that pip keeps to in the target. uv: of those that UV_CONSTRAINT names.
+    unread: constraints pip is told of that are addresses or cannot be read.
+    manager: the folder with ComfyUI-Manager's lists, None without it; listed: which of the three
+    it never installs; manager_uv: it installs with uv, which reads nothing of pip's.
+    """
+
+    pip: tuple[Pin, ...]
+    uv: tuple[Pin, ...]
+    unread: int
+    manager: Private | None
+    listed: tuple[str, ...]
+    manager_uv: bool
 
 
 # The variables that name a proxy, in the order they are told in; the values may hold passwords.
@@ -294,6 +335,18 @@ class Hub(NamedTuple):
     """What is known of the way to the Hub; last: None where no trouble is on record."""
 
     last: HubTrouble | None
+
+
+class Past(NamedTuple):
+    """The last run on this target in which all was well, as the state folder remembers it.
+
+    created: ``2026-11-24T07:00:00Z``. torch: its version then, "" where none was there.
+    packages: name and version then, of those that matter to a route.
+    """
+
+    created: str
+    torch: str
+    packages: tuple[tuple[str, str], ...]
 
 
 # --- memory and disks ------------------------------------------------------------------------

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Union
 from klein_doctor.attention import Scan
 from klein_doctor.compiled import Extension
 from klein_doctor.exits import Exit
-from klein_doctor.generation import Generation, Proof
+from klein_doctor.generation import Generation, Proof, Proven
 from klein_doctor.installation import (
     ComfyUI,
     Disk,
+    Guard,
     Hub,
     Memory,
     Packages,
+    Past,
     Secret,
     Server,
     Setting,
@@ -263,7 +265,9 @@ class Facts(NamedTuple):
 
     route: as asked for, ``auto``, ``comfyui`` or ``diffusers``; what auto means here is judged.
     comfyui: the chosen installation, None where none was found or none is wanted.
-    proof, generation: None where nobody asked for them.
+    proof, generation: None where nobody asked for them. past: the last run in which all was well,
+    proven: the last verified generation; None where none is on record. guard: None without a
+    ComfyUI.
     """
 
     system: Fact[System]
@@ -294,6 +298,9 @@ class Facts(NamedTuple):
     hub: Fact[Hub]
     proof: Fact[Proof | None] = Known(None)
     generation: Fact[Generation | None] = Known(None)
+    past: Fact[Past | None] = Known(None)
+    proven: Fact[Proven | None] = Known(None)
+    guard: Fact[Guard | None] = Known(None)
 
 
 # --- target ----------------------------------------------------------------------------------
@@ -374,6 +381,9 @@ class Report(NamedTuple):
 
     route: ``comfyui`` or ``diffusers``. plan: the way of running the model that fits, in one line.
     files: the model's files that are there, in one line.
+    picture: what is proven of the test pictures, in one line. ready: a verified generation holds
+    for this machine. record: of its own generation, as docs/generation.md has it, or None.
+    usage: how to go on with it: labels, each with what it names.
     before: the findings before the steps, None where none were done. steps_planned, steps: what
     was to be done, and how it ended. run: the id to undo them by.
     """
@@ -391,6 +401,10 @@ class Report(NamedTuple):
     route: str = "comfyui"
     plan: str = ""
     files: str = ""
+    picture: str = ""
+    ready: bool = False
+    record: dict[str, Any] | None = None
+    usage: tuple[tuple[str, Private], ...] = ()
     before: tuple[Finding, ...] | None = None
     steps_planned: tuple[Step, ...] = ()
     steps: tuple[Result, ...] = ()

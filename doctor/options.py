@@ -15,7 +15,12 @@ _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 _MACHINE = ("python", "comfyui", "gpu", "assume")
 # What goes with which command; the rest goes with all of them.
 _OF_DOWNLOAD = ("variant", "dest", "sweep")
-_OF_FIXING = ("without", "deny", "safe", "answers", "log")
+_OF_FIXING = (
+    "without", "deny", "safe", "symptom", "environment", "answers", "generate", "log",
+)  # fmt: skip
+_OF_GENERATING = ("size", "expect", "custom_nodes", "device", "pictures")
+# What a generation takes of that which is for fixing and downloading.
+_ALSO_GENERATING = ("log", "deadline", "progress", "offline")
 _OF_BOTH = (
     "only", "assets_from", "dry_run", "offline", "use_hf_token", "xet", "deadline", "progress",
 )  # fmt: skip
@@ -29,6 +34,8 @@ def parse(argv: list[str], env: Mapping[str, str]) -> argparse.Namespace:
     """
     top = parser()
     _known_options(top, argv)
+    if "--verbose" in argv:
+        _in_full(argv)
     argv = _options_first(top, argv)
     found = top.parse_args(argv)
     beaten = _given(top, argv)
@@ -40,7 +47,7 @@ def parse(argv: list[str], env: Mapping[str, str]) -> argparse.Namespace:
     for action in top._actions:
         option = action.option_strings[-1] if action.option_strings else ""
         variable = "KLEIN_DOCTOR_" + option.removeprefix("--").upper().replace("-", "_")
-        if option in ("", "--help", "--version", *_BY_HAND) or action.dest in beaten:
+        if option in ("", "--help", "--version", "--verbose", *_BY_HAND) or action.dest in beaten:
             continue
         if env.get(variable):
             setattr(found, action.dest, _from_environment(action, variable, env[variable]))
@@ -64,6 +71,20 @@ def parse(argv: list[str], env: Mapping[str, str]) -> argparse.Namespace:
     return found
 
 
+def _in_full(argv: list[str]) -> None:
+    """--version --verbose.
+
+    Raises:
+        UsageError: --verbose alone. SystemExit: always otherwise.
+    """
+    if "--version" not in argv:
+        raise UsageError("--verbose goes with --version; reports have --format and explain")
+    from klein_doctor.about import about
+
+    print(about(), end="")
+    raise SystemExit(0)
+
+
 def _belong(found: argparse.Namespace, given: set[str]) -> None:
     """Options stand with the command they are for; --dry-run with --fix or a command.
 
@@ -72,15 +93,27 @@ def _belong(found: argparse.Namespace, given: set[str]) -> None:
     """
     if found.fix and found.command:
         raise UsageError(f"--fix and {found.command} do not go together; run one after the other")
+    if found.source and (found.prove or found.command in ("generate", "ready")):
+        name = found.command or "--prove"
+        raise UsageError(f"{name} acts on this machine; --from judges a report of another one")
     if found.fix and found.source:
         raise UsageError("--fix acts on this machine; --from judges a report of another one")
     mending = found.fix or found.command == "setup"
-    for name in sorted(given.intersection((*_OF_DOWNLOAD, *_OF_FIXING, *_OF_BOTH))):
+    generating = found.command in ("generate", "setup") or (found.fix and found.generate)
+    for name in sorted(
+        given.intersection((*_OF_DOWNLOAD, *_OF_FIXING, *_OF_BOTH, *_OF_GENERATING, "max_age"))
+    ):
+        if name in _ALSO_GENERATING and found.command == "generate":
+            continue
         option = "--except" if name == "without" else "--" + name.replace("_", "-")
         if name in _OF_DOWNLOAD and found.command != "download":
             raise UsageError(f"{option} goes with download, as in 'klein-doctor download {option}'")
         if name in _OF_FIXING and not mending:
             raise UsageError(f"{option} goes with --fix, as in 'klein-doctor --fix {option}'")
+        if name in _OF_GENERATING and not generating:
+            raise UsageError(f"{option} goes with generate, as in 'klein-doctor generate {option}'")
+        if name == "max_age" and found.command != "ready":
+            raise UsageError(f"{option} goes with ready, as in 'klein-doctor ready {option} 30d'")
         if name in _OF_BOTH and not mending and found.command != "download":
             raise UsageError(f"{option} goes with --fix and with download")
 

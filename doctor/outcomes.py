@@ -87,12 +87,17 @@ def python_version(facts: Facts) -> tuple[int, ...] | None:
     return None
 
 
-def wheel_choice(facts: Facts, recipe: Recipe, card: Card) -> Choice | None:
-    """The build the wheel table names for this card, driver and Python."""
+def wheel_choice(facts: Facts, recipe: Recipe, card: Card, *, anew: bool = False) -> Choice | None:
+    """The build the wheel table names for this card, driver and Python.
+
+    anew: for an environment that is empty yet: all three, whatever is installed here.
+    """
     installed = ""
-    if isinstance(facts.torch, Known) and isinstance(facts.torch.value.version, Known):
+    if anew:
+        pass
+    elif isinstance(facts.torch, Known) and isinstance(facts.torch.value.version, Known):
         installed = facts.torch.value.version.value
-    audio = isinstance(facts.torchaudio, Known) and facts.torchaudio.value.present
+    audio = anew or (isinstance(facts.torchaudio, Known) and facts.torchaudio.value.present)
     # Where there is no driver yet, a current one will be installed.
     driver = branch(driver_of(facts)) or recipe.fast_cuda.min_driver
     return choose(recipe, card.capability, driver, python_version(facts), installed, audio)
@@ -127,8 +132,8 @@ def from_conda(package: Package | None) -> bool:
 
 
 def uses_uv(python: Interpreter) -> bool:
-    """Whether its packages are uv's to change: it has no pip, and uv made it."""
-    return not python.has_pip and python.kind.startswith("uv")
+    """Whether its packages are uv's to change: it has no pip, as those that uv makes."""
+    return not python.has_pip
 
 
 def pip_install(python: Interpreter, *, again: bool = False, isolated: bool = False) -> Command:

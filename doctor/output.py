@@ -118,6 +118,10 @@ def _render(report: Report, stream: TextIO, kind: str, color: str, form: str) ->
         from klein_doctor.report.markdown import render_markdown
 
         stream.write(render_markdown(report, form))
+    elif kind == "html":
+        from klein_doctor.report.html import render_html
+
+        stream.write(render_html(report, form))
     else:
         from klein_doctor.report.document import render_json
 

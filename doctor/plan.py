@@ -82,22 +82,30 @@ def _planned(
             manual += _by_hand(finding, wishes)
     chosen = dict(wishes.answers)
     steps = [
-        step
+        (name, step)
         for name, fix in fixes.items()
         if name in groups or (fix.alone and name in wishes.only)
         for step in fix.plan(Case(tuple(groups.get(name, ())), facts, recipe, chosen))
     ]
     blocked = {f.check: f for f in findings if f.verdict is Verdict.FAIL}
     kept, left = [], []
-    for step in steps:
-        reason = _out(step, wishes, blocked)
+    for name, step in steps:
+        reason = _out(name, step, wishes, blocked)
         if reason:
-            left += [(name, reason) for name in step.clears]
+            left += [(finding, reason) for finding in step.clears]
         elif step.grade == "manual":
             manual.append(step)
         else:
             kept.append(step)
-    return Plan((*_unique(manual), *kept), tuple(dict.fromkeys(left)))
+    return Plan((*_unique(manual), *_moving_first(kept)), tuple(dict.fromkeys(left)))
+
+
+def _moving_first(steps: list[Step]) -> list[Step]:
+    """What makes another environment comes before whatever changes packages of the present one."""
+    moving = [step for step in steps if step.python is not None]
+    others = [step for step in steps if step.python is None]
+    at = next((n for n, step in enumerate(steps) if step.kind == "packages"), len(others))
+    return [*others[:at], *moving, *others[at:]]
 
 
 def _by_hand(finding: Finding, wishes: Wishes) -> list[Step]:
@@ -121,12 +129,16 @@ def _wished(finding: Finding, wishes: Wishes) -> bool:
     return warned and any(repair.id in wishes.only for repair in finding.fixes)
 
 
-def _out(step: Step, wishes: Wishes, failing: Mapping[str, Finding]) -> str:
-    """Why a step stays out, "" where it does not."""
-    if wishes.only and step.fix not in wishes.only:
+def _out(planned_by: str, step: Step, wishes: Wishes, failing: Mapping[str, Finding]) -> str:
+    """Why a step stays out, "" where it does not.
+
+    planned_by: the fix that was asked for, which may have left the step to another.
+    """
+    names = (step.fix, planned_by)
+    if wishes.only and not any(name in wishes.only for name in names):
         return f"{step.fix} is not among --only"
-    if step.fix in wishes.without:
-        return f"--except {step.fix}"
+    if any(name in wishes.without for name in names):
+        return f"--except {next(name for name in names if name in wishes.without)}"
     if step.kind in wishes.deny:
         return f"--deny {step.kind}"
     if wishes.safe and step.grade not in ("safe", "manual"):

@@ -133,11 +133,7 @@ def budget(facts: Facts, recipe: Recipe) -> Fact[Budget]:
 
 def usable_plans(facts: Facts, recipe: Recipe, route: str) -> list[Plan]:
     """The plans of a route that this card can run at all, the fastest first."""
-    found = card(facts)
-    fused = True
-    if isinstance(found, Known):
-        fused = found.value.capability >= pair(recipe.memory.fused_attention.min_capability)
-    wanted = ("any", "fused" if fused else "math")
+    wanted = ("any", "fused" if _fused(facts, recipe) else "math")
     plans = [p for p in recipe.memory.plans if p.route == route and p.attention in wanted]
     if route == "comfyui":
         static = _static(facts, recipe)
@@ -194,6 +190,20 @@ def plan_line(found: Fact[Recommendation], recipe: Recipe) -> str:
     if told.route == "comfyui":
         return f"{text}; {rules.speed_classes[speed_class(rules, have.free)].says}"
     return f"{text} on the card, {plan.ram_mib / 1024:.1f} GiB of RAM"
+
+
+def _fused(facts: Facts, recipe: Recipe) -> bool:
+    """Whether attention runs in one kernel: as a proof saw it, else as the card promises.
+
+    Without one, attention keeps its whole table of scores and needs some 4 GiB more.
+    """
+    proof = known(facts.proof)
+    if proof is not None and proof.attention and proof.device != "cpu":
+        return bool(proof.attention != "math")
+    found = card(facts)
+    if isinstance(found, Unknown):
+        return True
+    return found.value.capability >= pair(recipe.memory.fused_attention.min_capability)
 
 
 def _working(rules: MemoryRules, pixels: int) -> Working:

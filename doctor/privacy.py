@@ -29,6 +29,7 @@ _SIGNED = re.compile(r"(https?://[^\s?'\"]{1,2000})\?[^\s'\"]*")
 _USERINFO = re.compile(r"(\w{1,20}://)[^/\s@]+@")
 _SEPARATORS = re.compile(r"([\\/]+)")
 _BREAKS = re.compile(r"(\s+|[\"'`<>|,;()\[\]{}=@!?*&#]+)")
+_FOLDERS = re.compile(r"(?<!\w)(?:[A-Za-z]:)?[\\/](?:[^\\/:\n\"']+[\\/])+")
 _IDENTIFIER = re.compile(r"\s*(?:GPU-|MIG-|[0-9a-f]{8}-)", re.IGNORECASE)
 
 
@@ -43,6 +44,11 @@ def hub_token(fewest: int) -> str:
 def without_signature(text: str) -> str:
     """A message without what is secret in addresses: their queries, and users' names in them."""
     return _USERINFO.sub(r"\1", _SIGNED.sub(r"\1", text))
+
+
+def without_folders(text: str) -> str:
+    """A library's message without the folders in it, which can name people."""
+    return _FOLDERS.sub("", text)
 
 
 class Redactor:

@@ -220,7 +220,8 @@ def load(folder: Path = RECIPES, extra: str = "") -> Recipe:
     """Read the tables that every diagnosis needs.
 
     extra: a folder whose torch.toml and comfyui.toml may change [[install]] rows: which index
-    PyTorch comes from, by variant, and where ComfyUI comes from, by tag.
+    PyTorch comes from, by variant, and where ComfyUI comes from, by tag. Its tables of model files
+    are read where files are looked at; here it is seen to that they are sound.
 
     Raises:
         RecipeError: naming the file and row that is not what it should be.
@@ -265,7 +266,24 @@ def _changed(recipe: Recipe, extra: Path) -> Recipe:
         from klein_doctor.recipe_images import load_images
 
         load_images(str(extra))  # what is wrong in it is told now, not after a generation
-    return recipe._replace(extra=str(extra))
+    return _with_files(recipe._replace(extra=str(extra)), extra)
+
+
+def _with_files(recipe: Recipe, extra: Path) -> Recipe:
+    """As it is, with the sizes of what the folder's downloads.toml fetches."""
+    from klein_doctor.recipe_added import TABLES
+
+    if not any((extra / name).exists() for name in TABLES):
+        return recipe
+    from klein_doctor.recipe_downloads import load_downloads
+
+    assets = load_downloads(extra).assets
+    sizes: dict[str, int] = {}
+    for asset in assets:
+        if not asset.variant:
+            sizes[asset.route] = sizes.get(asset.route, 0) + asset.size
+    told = (row._replace(bytes=sizes.get(row.route, 0)) for row in recipe.memory.downloads)
+    return recipe._replace(memory=recipe.memory._replace(downloads=tuple(told)))
 
 
 @lru_cache(maxsize=1)

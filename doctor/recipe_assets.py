@@ -1,12 +1,11 @@
 """What model files are and which of them Klein 4B needs, as rows of assets.toml and files.toml.
 
-Loaded only where files are looked at. Rows of another folder can be added: see ``load_assets``.
+Loaded only where files are looked at. Rows of another folder can be added: ``recipe_added.py``.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from pathlib import Path
 from typing import NamedTuple
 
 from klein_doctor.rows import RECIPES, RecipeError, read, rows
@@ -123,7 +122,11 @@ class NameNote(NamedTuple):
 
 
 class AssetRules(NamedTuple):
-    """The tables, with the files and families by what they are looked up by."""
+    """The tables, with the files and families by what they are looked up by.
+
+    added: ids of the files that a folder of ``--recipe`` brought: they are what it says they are,
+    even where no rule knows their tensors.
+    """
 
     as_of: str
     families: dict[str, Family]
@@ -136,30 +139,29 @@ class AssetRules(NamedTuple):
     arithmetic: tuple[Arithmetic, ...]
     name_notes: tuple[NameNote, ...]
     digests: dict[str, KnownFile]
+    added: frozenset[str] = frozenset()
 
     def of_family(self, family: str) -> tuple[KnownFile, ...]:
         """The known builds of a family."""
         return tuple(row for row in self.files if row.family == family)
 
 
-def load_assets(folder: Path = RECIPES) -> AssetRules:
-    """Read the tables.
+def load_assets(extra: str = "") -> AssetRules:
+    """Read the tables. extra: a folder whose tables add to them or override them.
 
     Raises:
         RecipeError: naming the file and row that is not what it should be.
     """
-    if folder == RECIPES:
+    if not extra:
         return _own()
-    return _load(folder)
+    from klein_doctor.recipe_added import with_added
+
+    return with_added(extra)
 
 
 @lru_cache(maxsize=1)
 def _own() -> AssetRules:
-    return _load(RECIPES)
-
-
-def _load(folder: Path) -> AssetRules:
-    assets, known = read(folder / "assets.toml"), read(folder / "files.toml")
+    assets, known = read(RECIPES / "assets.toml"), read(RECIPES / "files.toml")
     families = {row.id: row for row in rows(Family, assets, "family")}
     files = rows(KnownFile, known, "file")
     rules = rows(Rule, assets, "rule")

@@ -148,7 +148,7 @@ class Downloads(NamedTuple):
         return f"its licence is {name or 'not known'}; only {allowed} is fetched"
 
 
-def load_downloads(extra: Path | None = None) -> Downloads:
+def load_downloads(extra: str | Path = "") -> Downloads:
     """Read the tables; extra: a folder whose downloads.toml adds rows or overrides them.
 
     A repository is overridden by its id, an asset by route, role, variant and path.
@@ -156,13 +156,13 @@ def load_downloads(extra: Path | None = None) -> Downloads:
     Raises:
         RecipeError: naming the file and row that is not what it should be.
     """
-    rules = load_assets()
+    rules = load_assets(str(extra))
     data = read(RECIPES / _TABLE)
     repositories = {row.id: row for row in rows(RepositoryRow, data, "repository")}
     limits = rows(Limits, data, "limits")[0]
     assets = [_asset(row, repositories, rules) for row in rows(AssetRow, data, "asset")]
-    if extra is not None and not _elsewhere(extra):
-        more = read(extra / _TABLE)
+    if extra and not _elsewhere(Path(extra)):
+        more = read(Path(extra) / _TABLE)
         if "repository" in more:
             repositories.update({r.id: r for r in rows(RepositoryRow, more, "repository")})
         if "limits" in more:
@@ -183,7 +183,7 @@ def load_downloads(extra: Path | None = None) -> Downloads:
 
 def _elsewhere(extra: Path) -> bool:
     """Whether a recipe folder is about other tables than this one."""
-    others = ("torch.toml", "comfyui.toml")
+    others = ("torch.toml", "comfyui.toml", "files.toml", "assets.toml")
     return not (extra / _TABLE).exists() and any((extra / name).exists() for name in others)
 
 

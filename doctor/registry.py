@@ -125,10 +125,10 @@ def _family_order(module: str) -> tuple[int, str]:
     """Subjects in the order in which a machine is built up; new files come after."""
     known = (
         "gpu_missing", "gpu", "driver", "comfyui_missing", "python_env", "python_path",
-        "torch_build", "torch_age", "torch_partners", "attention", "attention_extensions",
-        "comfyui", "comfyui_folders",
-        "comfyui_start", "diffusers_stack", "packages", "known_bad", "assets", "assets_state",
-        "assets_choice", "checkout", "workflow", "memory", "disk", "hub", "security",
-        "generation", "pictures",
+        "torch_replaced", "torch_build", "torch_age", "torch_partners", "torch_guard", "proof",
+        "attention", "attention_extensions", "comfyui", "comfyui_folders", "comfyui_start",
+        "diffusers_stack", "packages", "known_bad", "assets", "assets_state", "assets_choice",
+        "checkout", "workflow", "memory", "disk", "hub", "security", "generation",
+        "pictures",
     )  # fmt: skip
     return (known.index(module) if module in known else len(known), module)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from klein_doctor import __version__
 from klein_doctor.console import Console
 from klein_doctor.diagnose import Request, diagnose, recipe_of
-from klein_doctor.exits import Exit
+from klein_doctor.exits import Exit, leading
 from klein_doctor.fixing import fixes
 from klein_doctor.model import Facts, Finding, Private, Report, Verdict, known
 from klein_doctor.plan import Wishes, make
@@ -65,8 +65,24 @@ def prepare(request: Request, wishes: Wishes | None = None) -> Prepared:
         UsageError: in one line.
     """
     report = diagnose(request)
+    wishes = wishes or Wishes()
+    wishes = wishes._replace(answers={**_around(request), **wishes.answers})
     planned, more = make(report.findings, report.facts, recipe_of(request), fixes(), wishes)
     return Prepared(request, report._replace(steps_planned=planned.steps), planned, more)
+
+
+def _around(request: Request) -> dict[str, str]:
+    """What a fix may plan by and no finding tells: git, --offline, where a new ComfyUI would be."""
+    try:
+        place = Path(request.wish.comfyui or Path.home() / "ComfyUI").expanduser().absolute()
+        vacant = not place.exists() or (place.is_dir() and not any(place.iterdir()))
+    except (OSError, RuntimeError, ValueError):  # no home, or none that can be looked into
+        vacant = False
+    found = {"git": shutil.which("git") or "", "offline": "true" if request.offline else ""}
+    if vacant:
+        shown = Redactor.of_this_machine(os.environ).path(str(place))
+        found |= {f"place.{form}": getattr(shown, form) for form in ("real", "local", "public")}
+    return found
 
 
 def recover_first(request: Request, console: Console) -> None:
@@ -111,6 +127,12 @@ def tidy(prepared: Prepared) -> None:
             pass
 
 
+def needs_reboot(findings: Sequence[Finding]) -> bool:
+    """Whether what failed wants a restart of the machine first."""
+    failed = (finding for finding in findings if finding.verdict is Verdict.FAIL)
+    return any(repair.id == "reboot" for finding in failed for repair in finding.fixes)
+
+
 def carry_out(
     prepared: Prepared,
     steps: Sequence[Step],
@@ -152,6 +174,7 @@ class _Run:
         self.journal = journal
         self.lock = lock
         self.results: list[Result] = []
+        self.moved = False  # the model runs in another environment than when the steps were planned
         self.redactor = Redactor.of_this_machine(os.environ)
 
     def all(self, steps: Sequence[Step]) -> Report:
@@ -192,12 +215,13 @@ class _Run:
         )
         try:
             said = fixes()[step.fix].act(step, transaction)
-            red = self._look_again(step)
+            red = self._look_again(step) if step.python is None else self._look_there(step)
             if red:
                 raise StepFailed(f"it was done, but {red}")
         except BaseException as error:
             return self._back(step, number, error, time.monotonic() - began)
         self.journal.add("seal", step=number)
+        said += self._to_be_named(step)
         return Result(step, "done", said, time.monotonic() - began)
 
     def _obstacle(self, step: Step) -> tuple[str, bool]:
@@ -206,14 +230,33 @@ class _Run:
             return "interrupted before it began", True
         if self.limits.late():
             return "the deadline passed before it began", True
-        if step.clears and self.seen is not self.before and not self._asked_for(step):
+        if step.clears and self.seen is not self.before and not self._wanted(step):
             return "what it would mend is mended by now", False
-        if step.kind in _UNDER_FEET:
+        if self.moved and self._left_behind(step):
+            return (
+                "the model runs in another environment by now: run this again for that one",
+                False,
+            )
+        if step.kind in _UNDER_FEET and step.python is None:
             prefix = _places(self.seen.facts)[1]
             busy = users(prefix) if prefix else ()
             if busy:
                 return f"in use by {in_words(busy)}: close it, then run this again", True
         return "", False
+
+    def _wanted(self, step: Step) -> bool:
+        # What makes an environment stands for another fix, which the findings name.
+        return self._asked_for(step) or (step.python is not None and bool(self._still(step)))
+
+    def _left_behind(self, step: Step) -> bool:
+        """Whether a step is about the environment in which the model does not run any more."""
+        root, prefix = (Path(each) for each in _places(self.before.facts))
+        inner = root.is_relative_to(prefix)
+        return any(
+            Path(path.real).is_relative_to(prefix)
+            and not (inner and Path(path.real).is_relative_to(root))
+            for path in step.paths
+        )
 
     def _asked_for(self, step: Step) -> bool:
         """Whether a finding that is red now names this fix, if not the one it was planned for."""
@@ -235,12 +278,45 @@ class _Run:
         ]
 
     def _look_again(self, step: Step) -> str:
-        """What of that which the step should clear is still there, "" for nothing."""
+        """What speaks against a step that was done, "" for nothing."""
         # Hashing everything anew after every step would take minutes and tell nothing new.
         self.request = dataclasses.replace(self.request, deep=False)
         self.seen = diagnose(self.request)
+        proof = fixes()[step.fix].proof
+        if proof is not None:
+            return proof(step, self.seen.facts)
         red = self._still(step)
         return f"{red[0].check} still says: {red[0].title}" if red else ""
+
+    def _look_there(self, step: Step) -> str:
+        """As _look_again, of the environment that the step made: with no new failure, either."""
+        self.request = dataclasses.replace(self.request, deep=False)
+        request, seen = self.request, diagnose(self.request)
+        if not _runs_in(seen, step):
+            named = request.wish._replace(
+                python=step.python.real if step.python else "", comfyui=seen.target.comfyui.real
+            )
+            request = dataclasses.replace(request, wish=named)
+            seen = diagnose(request)
+        # What it was about, the environment, is another one: the check alone tells.
+        asked = {f.check for f in self.before.findings if f.id in step.clears}
+        failed = {f.check for f in self.before.findings if f.verdict is Verdict.FAIL}
+        for f in seen.findings:
+            red = (*_RED, Verdict.WARN) if f.check not in failed else _RED
+            if f.check in asked and f.verdict in red:
+                return f"there {f.check} still says: {f.title}"
+            if f.verdict is Verdict.FAIL and f.check not in failed:
+                return f"there {f.check} says: {f.title}"
+        self.seen, self.request, self.moved = seen, request, True
+        return ""
+
+    def _to_be_named(self, step: Step) -> str:
+        """What to add where the doctor would not find the new environment by itself."""
+        if step.python is None or self.request.wish.python != step.python.real:
+            return ""
+        return (
+            f"; for the doctor, name it while the other one is in use: --python {step.python.real}"
+        )
 
     def _back(self, step: Step, number: int, error: BaseException, took: float) -> Result:
         """Take a step back, whatever ended it."""
@@ -261,12 +337,7 @@ class _Run:
     def _report(self, planned: tuple[Step, ...]) -> Report:
         after = self.seen  # as it was judged after the last step
         again = any(result.again for result in self.results)
-        reboot = any(
-            repair.id == "reboot"
-            for finding in after.findings
-            if finding.verdict is Verdict.FAIL
-            for repair in finding.fixes
-        )
+        reboot = needs_reboot(after.findings)
         stopped = self.limits.stop.is_set()
         return after._replace(
             before=self.before.findings,
@@ -278,6 +349,16 @@ class _Run:
             retry=again,
             exit_code=_exit(self.results, after, reboot=reboot, stopped=stopped),
         )
+
+
+def _runs_in(report: Report, step: Step) -> bool:
+    """Whether the interpreter of a report is the one that a step made."""
+    python = known(report.facts.interpreter)
+    return (
+        python is not None
+        and step.python is not None
+        and (os.path.dirname(python.path.real) == os.path.dirname(step.python.real))
+    )
 
 
 def _said(error: BaseException) -> tuple[str, bool]:
@@ -297,18 +378,17 @@ def _said(error: BaseException) -> tuple[str, bool]:
 
 
 def _exit(results: Sequence[Result], after: Report, *, reboot: bool, stopped: bool) -> Exit:
-    states = {result.state for result in results}
-    if "rollback failed" in states:
-        return Exit.ROLLBACK_FAILED
-    if stopped:
-        return Exit.INTERRUPTED
-    if any(result.state == "rolled back" and not result.again for result in results):
-        return Exit.FIX_ROLLED_BACK
-    if reboot:
-        return Exit.REBOOT
-    if any(result.again for result in results):
-        return Exit.TRY_AGAIN
-    return after.exit_code
+    codes = [after.exit_code]
+    for result in results:
+        if result.state == "rollback failed":
+            codes.append(Exit.ROLLBACK_FAILED)
+        elif result.again:
+            codes.append(Exit.TRY_AGAIN)
+        elif result.state == "rolled back":
+            codes.append(Exit.FIX_ROLLED_BACK)
+    codes += [Exit.INTERRUPTED] if stopped else []
+    codes += [Exit.REBOOT] if reboot else []
+    return leading(*codes)
 
 
 def _counterpart(was: Finding, fix: str, now: Sequence[Finding]) -> Finding | None:

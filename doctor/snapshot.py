@@ -11,10 +11,12 @@ from klein_doctor.compiled import Extension
 from klein_doctor.installation import (
     ComfyUI,
     Disk,
+    Guard,
     Hub,
     Launcher,
     Memory,
     Packages,
+    Past,
     Secret,
     Setting,
     Surroundings,
@@ -83,14 +85,20 @@ class _Models(NamedTuple):
 class Snapshot:
     """The probes of one machine. Those that need no target run from the moment this is made.
 
-    state_dir: as ``--state-dir``. deep: hash the model files, however long that takes.
+    state_dir, recipe: as the options. deep: hash the model files, however long that takes.
     """
 
     def __init__(
-        self, outside: Outside, *, ask_driver: bool = True, state_dir: str = "", deep: bool = False
+        self,
+        outside: Outside,
+        *,
+        ask_driver: bool = True,
+        state_dir: str = "",
+        recipe: str = "",
+        deep: bool = False,
     ) -> None:
         self._outside = outside
-        self._state_dir, self._deep = state_dir, deep
+        self._state_dir, self._recipe, self._deep = state_dir, recipe, deep
         self._nvml = Boxed("nvml", lambda: _nvml(outside, ask_driver), NVML_LIMIT_S + 1)
         self._kernel = Boxed("kernel", lambda: read_kernel(outside), FILES_LIMIT_S)
         self._system = Boxed("system", lambda: _system(outside), FILES_LIMIT_S)
@@ -117,6 +125,8 @@ class Snapshot:
         self._around = Boxed(
             "surroundings", lambda: _around(outside, self._python(), watched), FILES_LIMIT_S
         )
+        self._past = Boxed("past", lambda: _past(outside, self._state_dir, aim), FILES_LIMIT_S)
+        self._guard = Boxed("guard", lambda: _guard(outside, self._python(), aim), FILES_LIMIT_S)
         self._disks = Boxed("disks", lambda: _disks(outside, aim.found), FILES_LIMIT_S)
 
     def facts(self) -> Facts:
@@ -166,6 +176,8 @@ class Snapshot:
             extensions=extensions,
             overrides=overrides,
             hub=_fact(self._hub, faults),
+            past=_fact(self._past, faults),
+            guard=_fact(self._guard, faults),
             faults=Known(tuple(faults)),
         )
 
@@ -183,7 +195,9 @@ class Snapshot:
             reason = Unknown("the search path could not be read")
             return _Models(reason, reason)
         comfyui = read.comfyui.value if isinstance(read.comfyui, Known) else None
-        models = read_models(self._outside, comfyui, self._store, deep=self._deep)
+        models = read_models(
+            self._outside, comfyui, self._store, deep=self._deep, recipe=self._recipe
+        )
         return _Models(Known(models), self._workflows(comfyui, models))
 
     def _read_extensions(self) -> Fact[tuple[Extension, ...]]:
@@ -264,6 +278,18 @@ def _hub(outside: Outside, state_dir: str) -> Fact[Hub]:
     return Known(read_hub(outside, state_folder(state_dir, outside.env)))
 
 
+def _past(outside: Outside, state_dir: str, aim: Aim) -> Fact[Past | None]:
+    from klein_doctor.past import recall_healthy
+    from klein_doctor.state import state_folder
+
+    folder = state_folder(state_dir, outside.env)
+    seen = recall_healthy(folder, aim.target) if folder is not None else None
+    if seen is None:
+        return Known(None)
+    packages = [(e.what.local, e.state) for e in seen.state.entries if e.section == "packages"]
+    return Known(Past(seen.created, seen.state.of("torch", "torch"), tuple(packages)))
+
+
 def _torch(outside: Outside, interpreter: Interpreter) -> _Torch:
     torch = read_package(outside, interpreter, "torch")
     return _Torch(
@@ -311,6 +337,14 @@ def _around(
     from klein_doctor.probes.surroundings import read_surroundings
 
     return Known(read_surroundings(outside, interpreter, watched))
+
+
+def _guard(outside: Outside, interpreter: Interpreter, aim: Aim) -> Fact[Guard | None]:
+    if aim.found is None:
+        return Known(None)
+    from klein_doctor.probes.torch_guard import read_guard
+
+    return Known(read_guard(outside, interpreter, aim.found.base))
 
 
 def _disks(outside: Outside, found: Found | None) -> Fact[tuple[Disk, ...]]:

@@ -19,6 +19,7 @@ class Step(NamedTuple):
     bytes: to fetch, 0 for nothing, None where nobody can tell beforehand.
     undo: what taking it back does, in one line. clears: ids of the findings it should clear.
     touches: what else it affects, such as extensions compiled for the torch it replaces.
+    python: the interpreter that runs the model from then on, where the step makes one.
     """
 
     fix: str
@@ -32,6 +33,7 @@ class Step(NamedTuple):
     undo: str = ""
     clears: tuple[str, ...] = ()
     touches: tuple[str, ...] = ()
+    python: Private | None = None
 
 
 def by_hand(

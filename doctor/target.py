@@ -19,13 +19,17 @@ class TargetError(UsageError):
 
 
 class Wish(NamedTuple):
-    """What the command line says of the target; "" where it says nothing."""
+    """What the command line says of the target; "" where it says nothing.
+
+    new: the named ComfyUI may not be there yet: an empty folder, or none, is where it would be.
+    """
 
     python: str = ""
     comfyui: str = ""
     gpu: str = ""
     assume: str = ""
     route: str = "auto"
+    new: bool = False
 
 
 class Aim(NamedTuple):
@@ -67,10 +71,12 @@ def _comfyui(
 ) -> tuple[tuple[Answer, ...], Search, Found | None]:
     if wish.route == "diffusers" and not wish.comfyui:
         return (), Search((), None, "the diffusers route was asked for", ()), None
-    from klein_doctor.probes.comfyui_find import find
+    from klein_doctor.probes.comfyui_find import find, is_vacant
     from klein_doctor.probes.comfyui_places import configured_ports
     from klein_doctor.probes.comfyui_server import ask_servers
 
+    if wish.new and wish.comfyui and is_vacant(outside, wish.comfyui):
+        return (), Search((), None, "", ()), None
     ports = tuple(dict.fromkeys((*outside.ports, *configured_ports(outside))))
     answers = ask_servers(outside.redactor, ports) if outside.ports else ()
     search, found = find(outside, wish.comfyui, python, answers)

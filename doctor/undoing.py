@@ -23,7 +23,9 @@ from klein_doctor.values import printable
 
 _GUARD = "guard-torch"
 # Of what lies in the state folder, what the doctor made.
-_OWN = ("runs", "digests.json", "hub.json", NAME, f"{NAME}.pid")
+_OWN = (
+    "runs", "pictures", "records", "digests.json", "hub.json", "proven.json", NAME, f"{NAME}.pid",
+)  # fmt: skip
 Said = dict[str, Any]
 
 

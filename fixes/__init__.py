@@ -1,1 +1,1 @@
-"""The repairs, one file each; none is part of this version, which only diagnoses."""
+"""The repairs, one file each; modules named shared_* hold what several of them need."""

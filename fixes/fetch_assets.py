@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from klein_doctor.assets import BY_ID, folder_for, wanted_row
 from klein_doctor.fixing import Fix
-from klein_doctor.model import Facts, Finding, Private, known
+from klein_doctor.model import Finding, Private, known
 from klein_doctor.outcomes import gb
 from klein_doctor.routes import route_of
 from klein_doctor.steps import Case, Step, StepFailed
@@ -32,7 +32,7 @@ def plan(case: Case) -> list[Step]:
         role = _role(finding, [str(word) for command in repair.commands for word in command])
         if role:
             clears.setdefault(role, []).append(finding.id)
-    return [_part(case.facts, role, tuple(clears[role])) for role in BY_ID if role in clears]
+    return [_part(case, role, tuple(clears[role])) for role in BY_ID if role in clears]
 
 
 def _role(finding: Finding, words: list[str]) -> str:
@@ -43,8 +43,9 @@ def _role(finding: Finding, words: list[str]) -> str:
     return role if isinstance(role, str) and role in BY_ID else ""
 
 
-def _part(facts: Facts, role: str, clears: tuple[str, ...]) -> Step:
-    row = wanted_row(role)
+def _part(case: Case, role: str, clears: tuple[str, ...]) -> Step:
+    facts, recipe = case.facts, case.recipe
+    row = wanted_row(role, recipe)
     comfyui = known(facts.comfyui)
     root = comfyui.root.real if comfyui is not None else ""
     folders = known(comfyui.folders, ()) if comfyui is not None else ()

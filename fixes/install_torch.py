@@ -8,54 +8,68 @@ from klein_doctor.card import card
 from klein_doctor.environment import (
     TRIO,
     compiled_for_torch,
+    conda_base,
     isolated,
     kept,
     shared,
     tool,
+    with_pip_first,
+    without_tool,
 )
+from klein_doctor.fixes.make_venv import private
+from klein_doctor.fixes.package_step import UNDO, in_words
 from klein_doctor.fixing import Fix
 from klein_doctor.guard import conf_name, repin
 from klein_doctor.model import Facts, Known, Private, Repair, known
 from klein_doctor.outcomes import from_conda, wheel_choice
 from klein_doctor.steps import Case, Step, StepFailed, by_hand
-from klein_doctor.transaction.packages import Change, Changed, change_packages
+from klein_doctor.transaction.packages import Change, change_packages
 from klein_doctor.transaction.transaction import Transaction
 from klein_doctor.wheels import Choice
 
 ID = "install-torch"
-UNDO = "puts the packages back from the copies that are kept, without network"
 
 
 def plan(case: Case) -> list[Step]:
-    """One step; by hand where conda or the system owns the packages."""
-    clears = case.ids
-    repair = case.asked[0][1]
-    python, found = known(case.facts.interpreter), card(case.facts)
-    choice = (
-        wheel_choice(case.facts, case.recipe, found.value) if isinstance(found, Known) else None
-    )
+    """One step: here, or in an environment beside it where that would break or is not ours.
+
+    By hand where conda owns the packages, or where nothing would start with another environment.
+    """
+    clears, repair, facts = case.ids, case.asked[0][1], case.facts
+    python, found = known(facts.interpreter), card(facts)
+    choice = wheel_choice(facts, case.recipe, found.value) if isinstance(found, Known) else None
     if python is None or choice is None:
         return [by_hand(ID, "packages", repair.summary, clears, repair.commands)]
-    reason = _not_ours(case.facts)
+    reason = _condas(facts)
     if reason:
         title = f"{repair.summary}; {reason}"
         return [by_hand(ID, "packages", title, clears, repair.commands)]
-    touches = compiled_for_torch(case.facts, f"{choice.torch}+{choice.variant}")
-    if touches and case.chosen.get("environment") != "here":
+    reason = without_tool(facts)
+    if reason and not shared(facts):
+        title, commands = f"{repair.summary}; {reason}", with_pip_first(facts, ID)
+        return [by_hand(ID, "packages", title, clears, commands)]
+    reason = shared(facts)
+    touches = compiled_for_torch(facts, f"{choice.torch}+{choice.variant}")
+    if not reason and (not touches or case.chosen.get("environment") == "here"):
+        return [_step(repair, choice, facts, clears, touches)]
+    beside = None if conda_base(python) else private(case, () if reason else touches)
+    if beside is not None:
+        return [beside]
+    words = f"{repair.summary}; {reason}"
+    if not reason:
         words = (
             f"{repair.summary}: it would leave {', '.join(touches)} without the torch they were "
             "compiled for; answer environment = 'here' to do it all the same"
         )
-        step = by_hand(ID, "packages", words, clears, repair.commands)
-        return [step._replace(touches=touches)]
-    return [_step(repair, choice, case.facts, clears, touches)]
+    step = by_hand(ID, "packages", words, clears, repair.commands)
+    return [step._replace(touches=() if reason else touches)]
 
 
-def _not_ours(facts: Facts) -> str:
+def _condas(facts: Facts) -> str:
     for name in TRIO:
         if from_conda(known(getattr(facts, name))):
             return f"{name} came from conda, so it is conda's to change"
-    return shared(facts)
+    return ""
 
 
 def _step(
@@ -88,14 +102,6 @@ def act(step: Step, transaction: Transaction) -> str:
     if not changed.installed:
         raise StepFailed("the packages are there already, so the fault is elsewhere")
     return in_words(changed)
-
-
-def in_words(changed: Changed) -> str:
-    """What was changed, in one line."""
-    new = ", ".join(f"{name} {version}" for name, version in changed.installed[:6])
-    more = f" and {len(changed.installed) - 6} more" if changed.installed[6:] else ""
-    gone = f"; removed {', '.join(changed.removed)}" if changed.removed else ""
-    return f"installed {new}{more}{gone}" if new else f"removed {', '.join(changed.removed)}"
 
 
 FIXES = (

@@ -25,16 +25,19 @@ def plan(case: Case) -> list[Step]:
     by_file: dict[str, list[Override]] = {}
     clears: dict[str, list[str]] = {}
     steps = []
-    asked = {_at(finding): finding for finding, _ in case.asked}
+    asked: dict[str, list[Finding]] = {}
+    for finding, _ in case.asked:
+        asked.setdefault(_at(finding), []).append(finding)
+    found = set()
     for place in scan.overrides if scan is not None else ():
-        finding = asked.pop(_real(place), None)
-        if finding is None:
-            continue
-        by_file.setdefault(place.path.real, []).append(place)
-        clears.setdefault(place.path.real, []).append(finding.id)
+        if _real(place) in asked:  # a line may hold several
+            found.add(_real(place))
+            by_file.setdefault(place.path.real, []).append(place)
+            ids = [each.id for each in asked[_real(place)]]
+            clears.setdefault(place.path.real, []).extend(ids)
     for path, places in by_file.items():
-        steps.append(_file(places, tuple(clears[path])))
-    steps += [_by_hand(finding) for finding in asked.values()]
+        steps.append(_file(places, tuple(dict.fromkeys(clears[path]))))
+    steps += [_by_hand(each) for at, those in asked.items() if at not in found for each in those]
     return steps
 
 

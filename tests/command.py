@@ -17,7 +17,8 @@ FORMATS = ("text", "brief", "json", "markdown")
 COMMAND = (sys.executable, "-m", "klein_doctor")
 _DROPPED = (
     "CUDA_", "NVIDIA_", "NVML_", "KLEIN_DOCTOR_", "VIRTUAL_ENV", "CONDA_", "PYTHON", "LD_LIBRARY",
-    "LC_", "COLUMNS", "NO_COLOR", "FORCE_COLOR", "XDG_", "HF_", "APPDATA", "LOCALAPPDATA",
+    "LC_", "COLUMNS", "NO_COLOR", "FORCE_COLOR", "CLICOLOR", "XDG_", "HF_", "APPDATA",
+    "LOCALAPPDATA",
 )  # fmt: skip
 
 

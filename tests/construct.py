@@ -11,7 +11,7 @@ import around
 import model_facts
 
 from klein_doctor.attention import Scan
-from klein_doctor.installation import ComfyUI, Hub, Install
+from klein_doctor.installation import ComfyUI, Guard, Hub, Install
 from klein_doctor.model import (
     Distribution,
     Environment,
@@ -340,10 +340,21 @@ def _proprietary() -> Facts:
     return _no_gpu(machine(), nvml(driver="580.95.05"), kernel(flavour="proprietary"))
 
 
+def guard(root: str = around.ROOT, **changes: object) -> Guard:
+    """Nothing keeps torch, and ComfyUI-Manager is there."""
+    folder = plain(around.join(root, "user", "__manager"))
+    return Guard((), (), 0, folder, (), False)._replace(**changes)
+
+
+def _unguarded() -> Facts:
+    return machine()._replace(guard=Known(guard()))
+
+
 # Name: how it is made, its first finding, its exit code.
 MADE: dict[str, tuple[Callable[[], Facts], str | None, int]] = {
     "healthy-rtx5070-linux-cu130": (machine, None, 0),
     "healthy-rtx5070-windows-portable": (lambda: on_windows(machine(windows=True)), None, 0),
+    "healthy-unguarded": (_unguarded, "torch-unguarded:1", 0),
     "cu126-wheel-on-sm120": (
         lambda: machine("2.6.0+cu126", "0.21.0+cu126", "12.6", CU126),
         "torch-lacks-arch:1",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import prose
+
 from klein_doctor import recipe as recipes
 from klein_doctor.engine import judge
 from klein_doctor.model import Facts, Finding, Outcome, Verdict
@@ -14,12 +16,16 @@ UNKNOWN, SKIPPED = Verdict.UNKNOWN, Verdict.SKIPPED
 
 def verdict_of(name: str, facts: Facts) -> Finding:
     """The finding of one check among all the others."""
-    return next(f for f in judge(facts, RECIPE, catalogue()) if f.check == name)
+    found = next(f for f in judge(facts, RECIPE, catalogue()) if f.check == name)
+    prose.hold(found, catalogue()[name])
+    return found
 
 
 def judge_one(name: str, facts: Facts) -> Outcome:
     """What the check itself says first, whatever the checks before it found."""
     outcome = catalogue()[name].judge(facts, RECIPE)
+    for each in [outcome] if isinstance(outcome, Outcome) else outcome:
+        prose.hold(each, catalogue()[name])
     return outcome if isinstance(outcome, Outcome) else outcome[0]
 
 

@@ -5,25 +5,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-ELF_BASE = 0x400000
+from klein_doctor.rehearse.wheels import ELF_BASE as ELF_BASE
+from klein_doctor.rehearse.wheels import elf as elf
+
 PTX, SASS = 1, 2
-
-
-def elf(rows: Sequence[tuple[str, bytes]], names_at: int | None = None) -> bytes:
-    """A 64-bit ELF file with the given sections, its names last."""
-    names = b"\0" + b"".join(name.encode() + b"\0" for name, _ in rows) + b".shstrtab\0"
-    body, table = b"", b""
-    for name, content in [*rows, (".shstrtab", names)]:
-        place = names.index(b"\0" + name.encode() + b"\0") + 1
-        start = 64 + len(body)
-        table += struct.pack(
-            "<IIQQQQIIQQ", place, 1, 0, ELF_BASE + start, start, len(content), 0, 0, 1, 0
-        )
-        body += content
-    last = len(rows) if names_at is None else names_at
-    start_of_file = b"\x7fELF\2\1\1".ljust(16, b"\0")
-    start_of_file += struct.pack("<HHIQQQIHHH", 3, 62, 1, 0, 0, 64 + len(body), 0, 64, 0, 0)
-    return start_of_file + struct.pack("<HHH", 64, len(rows) + 1, last) + body + table
 
 
 def pe(

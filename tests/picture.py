@@ -19,7 +19,7 @@ from package_index import PackageIndex
 from rich.console import Console
 from rich.text import Text
 from scene import Scene, libraries, serve
-from terminal import ENTER, Terminal
+from terminal import DOWN, ENTER, Terminal
 from trees import put_comfyui, put_klein
 
 from klein_doctor.rehearse.hub import Hub
@@ -99,9 +99,13 @@ def asked() -> str:
             scene.command("setup", "--progress", "plain"),
             {**scene.env, "TERM": "xterm-256color"},
         )
-        for question in ("Esc leaves", "Space ticks", "0.34 GB to"):
+        for question, keys in (("Esc leaves", ENTER), ("Space ticks", ENTER),
+                               ("Do it?", DOWN + ENTER), ("0.34 GB to", ENTER)):  # fmt: skip
             seen.until(question)
-            seen.type(ENTER)
+            seen.type(keys)
+        seen.until("three test pictures")
+        seen.until("Esc leaves")
+        seen.type(DOWN + ENTER)
         seen.until("To take it back:")
         seen.end()
         text = re.sub(r"(?<=.)\? Your choice", "\n? Your choice", seen.text)

@@ -106,6 +106,9 @@ JSONS = st.recursive(
 )
 
 
+OPTIONAL = ("comfyui", "proof", "generation", "past", "proven", "guard")
+
+
 @settings(max_examples=300, deadline=None)
 @given(JSONS, st.sampled_from(Facts._fields))
 def test_arbitrary_json_is_a_decode_error(value: object, field: str) -> None:
@@ -117,7 +120,7 @@ def test_arbitrary_json_is_a_decode_error(value: object, field: str) -> None:
     lists = ("faults", "servers", "disks", "settings", "secrets", "workflows", "extensions")
     assert (
         (field in lists and value == [])
-        or (field in ("comfyui", "proof", "generation") and value is None)
+        or (field in OPTIONAL and value is None)
         or (field == "route" and isinstance(value, str))
     )
 

@@ -181,6 +181,9 @@ def test_colours_only_where_wanted() -> None:
     assert "\x1b[" in shown("--color", "always", NO_COLOR="1", TERM="dumb")
     assert "\x1b[" in shown(FORCE_COLOR="1")
     assert shown(FORCE_COLOR="1", NO_COLOR="1") == plain
+    assert shown(CLICOLOR_FORCE="1", CLICOLOR="0") == plain
+    assert "\x1b[" in shown(CLICOLOR_FORCE="1")
+    assert shown(CLICOLOR_FORCE="0") == plain
     assert shown("--color", "never", FORCE_COLOR="1") == plain
     assert shown(TERM="dumb") == plain
     for kind in ("brief", "json", "markdown"):
@@ -194,6 +197,8 @@ def test_colours_only_where_wanted() -> None:
         ({"TERM": "xterm"}, True),
         ({"TERM": "dumb"}, False),
         ({"TERM": "xterm", "NO_COLOR": "1"}, False),
+        ({"TERM": "xterm", "CLICOLOR": "0"}, False),
+        ({"TERM": "xterm", "CLICOLOR": "1"}, True),
         ({"TERM": "xterm", "KLEIN_DOCTOR_COLOR": "never"}, False),
     ],
 )

@@ -7,35 +7,8 @@ from pathlib import Path
 from model_files import put_real
 from targets import make_venv, put_package, put_record, site_packages
 
-# What ComfyUI 0.33.0 asks for, as far as the checks look at it.
-PINS = {
-    "comfyui-frontend-package": "1.49.6",
-    "comfyui-workflow-templates": "0.11.44",
-    "comfyui-embedded-docs": "0.5.10",
-    "comfy-kitchen": "0.2.31",
-    "comfy-aimdo": "0.4.13",
-}
-_KLEIN = "class KleinTokenizer:\n    pass\n\n\ndef klein_te():\n    pass\n"
-_TYPES = "class CLIPType:\n    FLUX = 6\n    FLUX2 = 21\n"
-
-
-def put_comfyui(root: Path, version: str = "0.33.0", klein: bool = True) -> Path:
-    """The code folder of a ComfyUI; returns root."""
-    for folder in ("comfy/text_encoders", "comfy_extras", "comfy_api", "custom_nodes", "output"):
-        (root / folder).mkdir(parents=True, exist_ok=True)
-    for category in ("unet", "diffusion_models", "text_encoders", "clip", "vae"):
-        (root / "models" / category).mkdir(parents=True, exist_ok=True)
-    texts = {
-        "main.py": "raise SystemExit('never started by the doctor')\n",
-        "nodes.py": "",
-        "comfyui_version.py": f'__version__ = "{version}"\n',
-        "comfy/text_encoders/flux.py": _KLEIN if klein else "class FluxTokenizer:\n    pass\n",
-        "comfy/sd.py": _TYPES,
-        "requirements.txt": "torch\n" + "".join(f"{n}=={v}\n" for n, v in PINS.items()),
-    }
-    for name, text in texts.items():
-        (root / name).write_text(text, encoding="utf-8")
-    return root
+from klein_doctor.rehearse.tree import PINS as PINS
+from klein_doctor.rehearse.tree import put_comfyui as put_comfyui
 
 
 def put_own_python(root: Path, torch: str = "2.14.1+cu130", cuda: str = "13.0") -> Path:

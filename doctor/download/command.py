@@ -18,6 +18,7 @@ from klein_doctor.download.part import MODE
 from klein_doctor.download.progress import display
 from klein_doctor.download.run import Done, Step, Tools, need_room, perform, stopped, survey
 from klein_doctor.download.sources import HubSource, MirrorSource, Source, require_client
+from klein_doctor.duration import seconds
 from klein_doctor.exits import Exit, UsageError
 from klein_doctor.identity.digest import DigestStore
 from klein_doctor.interrupts import ends_politely
@@ -32,7 +33,6 @@ from klein_doctor.state import make_folder, state_folder
 from klein_doctor.target import Wish
 
 _THERE = ("here", "cloned", "linked", "copied", "fetched")
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def download(options: argparse.Namespace, output: Output, note: Callable[[str], None]) -> Exit:
@@ -81,20 +81,6 @@ def fetch(
     return summary
 
 
-def seconds(text: str) -> float:
-    """A length of time such as ``90``, ``30m`` or ``1.5h``; 0 for "".
-
-    Raises:
-        UsageError: it is none.
-    """
-    if not text:
-        return 0.0
-    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)\s*([smhd]?)", text.strip())
-    if found is None or float(found.group(1)) == 0:
-        raise UsageError(f"--deadline {text[:40]}: use seconds, or for example 30m or 2h")
-    return float(found.group(1)) * _UNITS[found.group(2)]
-
-
 def _ask(options: argparse.Namespace) -> Ask:
     wish = Wish(options.python, options.comfyui, "", "", options.route)
     return Ask(wish, options.only, options.variant, options.dest, options.assets_from)
@@ -102,7 +88,7 @@ def _ask(options: argparse.Namespace) -> Ask:
 
 def _tables(folder: str) -> Downloads:
     try:
-        return load_downloads(Path(folder) if folder else None)
+        return load_downloads(folder)
     except RecipeError as error:
         raise UsageError(f"--recipe {folder}: {error}") from error
 

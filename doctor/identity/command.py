@@ -23,6 +23,7 @@ from klein_doctor.identity.walk import (
 from klein_doctor.output import Output
 from klein_doctor.recipe_assets import AssetRules, load_assets
 from klein_doctor.report.identity import render_json, render_lines
+from klein_doctor.rows import RecipeError
 from klein_doctor.state import state_folder
 
 _FINE = ("wanted", "variant")
@@ -40,13 +41,13 @@ def identify(options: argparse.Namespace, output: Output, note: Callable[[str], 
     """Name every file, write the answer, and return the exit code.
 
     Raises:
-        UsageError: a format that identify does not write.
+        UsageError: a format that identify does not write, or tables of --recipe that are not sound.
     """
     if options.format not in ("text", "json"):
         raise UsageError(f"--format {options.format}: identify writes text or json")
     found = [item for path in options.paths for item in _expand(Path(path))]
     store = DigestStore(state_folder(options.state_dir, os.environ))
-    assets = load_assets()
+    assets = _tables(options.recipe)
     if options.deep:
         error = hash_with_bar(_hashed(found), store)
         if error is not None:
@@ -56,6 +57,13 @@ def identify(options: argparse.Namespace, output: Output, note: Callable[[str], 
     output.send(lambda stream: render(looked, stream))
     fine = all(item.identity.verdict in _FINE for item in looked)
     return Exit.OK if looked and fine else Exit.PROBLEMS
+
+
+def _tables(recipe: str) -> AssetRules:
+    try:
+        return load_assets(recipe)
+    except RecipeError as error:
+        raise UsageError(f"--recipe {recipe}: {error}") from error
 
 
 def _expand(path: Path) -> Iterator[_Found]:

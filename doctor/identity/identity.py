@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from klein_doctor.identity.recognise import Recognised, recognise
+from klein_doctor.identity.recognise import Recognised, as_told, recognise
 from klein_doctor.identity.tensors import Damage, Header, Reading
 from klein_doctor.recipe_assets import AssetRules, Family, KnownFile
 from klein_doctor.values import printable
@@ -72,11 +72,13 @@ def judge_file(reading: Reading, evidence: Evidence, assets: AssetRules) -> Iden
     damage = reading.damage or _renamed(reading.header, evidence.name)
     if damage is not None:
         return _damaged(found, damage, assets)
+    row = assets.digests.get(evidence.sha256)
+    if row is not None and row.id in assets.added:
+        found = as_told(found, row, assets)
     if found.kind == "lora":
         return _lora(found)
     if found.kind == "checkpoint":
         return _checkpoint(found)
-    row = assets.digests.get(evidence.sha256)
     if found.family is None:
         return _nobody(found, evidence, assets)
     if found.family.verdict in ("refused", "impostor", "unknown"):

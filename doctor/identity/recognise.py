@@ -72,9 +72,24 @@ def recognise(header: Header, assets: AssetRules) -> Recognised:
         return _checkpoint(header, parts, assets)
     bare = _bare(header)
     rule = match(bare, assets)
-    if rule is None:
-        return Recognised("model", None, "", _quantisation(bare))
-    return _model(bare, rule, assets)
+    found = Recognised("model", None, "", _quantisation(bare))
+    if rule is not None:
+        found = _model(bare, rule, assets)
+    told = [row for row in assets.files if row.schema and row.id in assets.added]
+    if told and not found.exact:
+        schema = schema_of(header.entries)
+        found = next((as_told(found, row, assets) for row in told if row.schema == schema), found)
+    return found
+
+
+def as_told(found: Recognised, row: KnownFile, assets: AssetRules) -> Recognised:
+    """A file as a row of --recipe has it; what the rules know as refused stays refused."""
+    if found.family is not None and found.family.verdict == "refused":
+        return found
+    return Recognised(
+        "model", assets.families[row.family], row.layout, row.quantisation or found.quantisation,
+        exact=(row,), listed=True,
+    )  # fmt: skip
 
 
 def schema_of(entries: Mapping[str, Mapping[str, Any]]) -> str:

@@ -19,7 +19,7 @@ from klein_doctor.probes.comfyui_places import (
 )
 from klein_doctor.probes.found import Answer, Found
 from klein_doctor.probes.interpreter import read_interpreter
-from klein_doctor.probes.outside import Outside, is_dir, is_file
+from klein_doctor.probes.outside import Outside, is_dir, is_file, names
 from klein_doctor.values import printable
 
 _LOOKED = (
@@ -55,6 +55,15 @@ def find(
     shown = tuple(_shown(outside, each) for each in found)
     search = Search(shown, chosen, why if len(found) > 1 or chosen is None else "", _LOOKED)
     return search, None if chosen is None else found[chosen]
+
+
+def is_vacant(outside: Outside, named: str) -> bool:
+    """Whether a folder that is named is not there, or empty; not so a link to nowhere."""
+    try:
+        path = path_of(outside, named) or outside.here() / named
+        return not names(path) if is_dir(path) else not os.path.lexists(path)
+    except (OSError, ValueError):
+        return False
 
 
 # --- the one that is named -------------------------------------------------------------------

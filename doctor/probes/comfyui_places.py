@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import islice, pairwise
 from pathlib import Path
 
+from klein_doctor.installation import PRIVATE
 from klein_doctor.probes.comfyui_launcher_files import (
     Place,
     background_port,
@@ -33,7 +34,7 @@ _GUARDED = ("Documents", "Documents/comfy", "Desktop", "Downloads", "OneDrive/Do
 _USUAL = ("/workspace", "/opt", "/app", "/data", "/notebooks", "/srv", "/")
 _ON_DRIVES = ("", "AI")
 _INNER = ("", "ComfyUI", "ComfyUI_windows_portable/ComfyUI")
-_ENVIRONMENTS = {"manual": (".venv", "venv", "env"), "comfy-cli": (".venv", "venv")}
+_ENVIRONMENTS = {"manual": (PRIVATE, ".venv", "venv", "env"), "comfy-cli": (".venv", "venv")}
 _EMBEDDED = "python_embeded"
 _MOST_ENTRIES = 20_000
 _MOST_NAMED = 12

@@ -59,7 +59,7 @@ def read_comfyui(
         root=outside.redactor.path(str(root)),
         kind=found.kind,
         base=outside.redactor.path(str(base)),
-        version=_version(root),
+        version=read_version(root),
         klein=_klein(root / "comfy" / "text_encoders" / "flux.py"),
         flux2=_flux2(root / "comfy" / "sd.py"),
         checkout=read_checkout(outside, root),
@@ -74,7 +74,8 @@ def read_comfyui(
 # --- its code --------------------------------------------------------------------------------
 
 
-def _version(root: Path) -> Fact[str]:
+def read_version(root: Path) -> Fact[str]:
+    """ComfyUI's version, as its own files tell it."""
     own = _OWN_VERSION.search(read_text(root / "comfyui_version.py", 65536))
     # Before that file existed the project's own table told.
     project = read_text(root / "pyproject.toml", 65536).partition("[project]")[2]

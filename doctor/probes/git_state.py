@@ -16,10 +16,13 @@ from typing import NamedTuple
 
 from klein_doctor.installation import Checkout
 from klein_doctor.model import Fact, Known, Unknown
-from klein_doctor.probes.outside import Outside, is_dir, is_file, read_text
+from klein_doctor.probes.outside import Outside, is_dir, is_file, names, read_text
 
 _HASH = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _REFERENCE = re.compile(r"refs/[^\0-\x20\x7f\\:?*\[~^]{1,300}")
+_TAG = re.compile(r"refs/tags/v\d[\w.-]{0,40}", re.ASCII)
+_LONGEST_LIST = 8 << 20
+_MOST_TAGS = 2000
 _OWN_BRANCHES = ("master", "main")
 _MOST_ENTRIES = 200_000
 _LARGEST_INDEX = 64 << 20
@@ -51,18 +54,35 @@ def read_checkout(outside: Outside, root: Path) -> Fact[Checkout | None]:
         folder = _git_folder(root)
         if folder is None:
             return Known(None)
-        common = _common(folder)
-        head = read_text(folder / "HEAD", 4096).strip()
-        named = head.removeprefix("ref: ").strip() if head.startswith("ref: ") else ""
-        commit = _commit(folder, common, named) if named else head
-        if not _HASH.fullmatch(commit):
+        commit, named = _head(folder)
+        if not commit:
             return Unknown("its git folder does not tell its commit")
         branch = named.removeprefix("refs/heads/")
         if branch not in _OWN_BRANCHES:  # people name branches after themselves
             branch = outside.redactor.text(branch).public[:100]
-        return Known(Checkout(commit, branch, _dirty(root, folder, len(commit) // 2)))
+        common = _common(folder)
+        dirty = _dirty(root, folder, len(commit) // 2)
+        shallow = is_file(common / "shallow")
+        return Known(Checkout(commit, branch, dirty, shallow, _release(common, commit)))
     except (OSError, ValueError) as error:
         return Unknown(f"its git folder cannot be read ({type(error).__name__})")
+
+
+def read_commit(root: Path) -> str:
+    """The commit alone, without a look at the tracked files; "" where nothing tells it."""
+    try:
+        folder = _git_folder(root)
+        return _head(folder)[0] if folder is not None else ""
+    except (OSError, ValueError):
+        return ""
+
+
+def _head(folder: Path) -> tuple[str, str]:
+    """The commit and the reference that names it, each "" where there is none."""
+    head = read_text(folder / "HEAD", 4096).strip()
+    named = head.removeprefix("ref: ").strip() if head.startswith("ref: ") else ""
+    commit = _commit(folder, _common(folder), named) if named else head
+    return (commit if _HASH.fullmatch(commit) else ""), named
 
 
 def _git_folder(root: Path) -> Path | None:
@@ -88,10 +108,26 @@ def _commit(folder: Path, common: Path, reference: str) -> str:
         text = read_text(place / reference, 4096).strip()
         if text:
             return text
-    for line in read_text(common / "packed-refs", 8 << 20).splitlines():
+    for line in read_text(common / "packed-refs", _LONGEST_LIST).splitlines():
         commit, _, name = line.partition(" ")
         if name.strip() == reference:
             return commit
+    return ""
+
+
+def _release(common: Path, commit: str) -> str:
+    """The version tag of a commit; of a tag with a message the packed references tell."""
+    tag = ""
+    for line in read_text(common / "packed-refs", _LONGEST_LIST).splitlines():
+        named, _, name = line.partition(" ")
+        if _TAG.fullmatch(name):
+            tag = name
+        if tag and named.removeprefix("^") == commit and name in ("", tag):
+            return tag.rpartition("/")[2]
+    for name in names(common / "refs" / "tags")[:_MOST_TAGS]:
+        if _TAG.fullmatch(f"refs/tags/{name}"):
+            if read_text(common / "refs" / "tags" / name, 4096).strip() == commit:
+                return name
     return ""
 
 

@@ -10,6 +10,7 @@ from klein_doctor.installation import Launcher
 from klein_doctor.probes.found import Answer, Found
 from klein_doctor.probes.launch_flags import commands, flags, listen_class
 from klein_doctor.probes.outside import Outside, names, read_text
+from klein_doctor.shells import COMMENTS, FURTHER, GOES_ON
 
 _KINDS = {".bat": "bat", ".cmd": "bat", ".ps1": "ps1", ".sh": "sh"}
 _MOST_FILES = 40
@@ -20,12 +21,6 @@ _LONGEST_FILE = 256 << 10
 _LONGEST_IN_ALL = 1 << 20
 _LONGEST_LINE = 8192
 _LONGEST_VALUE = 1000
-_GOES_ON = {"bat": "^", "ps1": "`", "sh": "\\"}
-_COMMENT = {
-    "bat": re.compile(r"\s*(?:@?\s*rem(?:\s|$)|::)", re.IGNORECASE),
-    "ps1": re.compile(r"\s*#"),
-    "sh": re.compile(r"\s*#"),
-}
 _WORD = r"[A-Za-z_]\w{0,60}"
 # An assignment: its variable, "+" where it appends, what is assigned.
 _SET = {
@@ -42,13 +37,6 @@ _USE = {
         rf"|\"\$\{{({_WORD})\[@\]\}}\""
     ),
 }
-# What stands for further arguments, which are usually none.
-_FURTHER = re.compile(
-    r"\$\{?[@*#0-9]\}?|%\*|%~?[0-9]"
-    r"|[$%!@]\{?(?:env:)?(?=\w*(?:ARGS?|ARGUMENTS?|OPTS?|OPTIONS?|EXTRAS?|FLAGS?|PARAMS?)(?![A-Z]))"
-    rf"{_WORD}(?:\[[@*]\])?[%!}}]?",
-    re.IGNORECASE,
-)
 _RUNS = re.compile(
     r"(?:python[\d.]*w?|py|pypy[\d.]*|run|exec|launch|nohup|start|call)(?:\.exe)?", re.IGNORECASE
 )
@@ -140,9 +128,9 @@ def _lines(text: str, shell: str) -> Iterator[tuple[int, str]]:
     begun, parts, length = 0, [""], 0
     for number, line in enumerate(text.split("\n", _MOST_LINES)[:_MOST_LINES], 1):
         line = line.rstrip("\r")[:_LONGEST_LINE]
-        if not begun and _COMMENT[shell].match(line):
+        if not begun and COMMENTS[shell].match(line):
             continue
-        goes_on = line.endswith(_GOES_ON[shell])
+        goes_on = line.endswith(GOES_ON[shell])
         if length < _LONGEST_LINE:
             parts.append(line[:-1] if goes_on else line)
             length += len(line)
@@ -194,7 +182,7 @@ def _starts(line: str, shell: str, deep: bool = True) -> Iterator[tuple[list[str
     for words in commands(line, shell):
         place = _place(words)
         if place is not None:
-            after = [word for word in words[place + 1 :] if not _FURTHER.fullmatch(word)]
+            after = [word for word in words[place + 1 :] if not FURTHER.fullmatch(word)]
             yield words[:place], after
         elif deep:
             # A whole command given to another program: cmd /k "python main.py".

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, cast
 # Windows tries a refused connection again for two seconds; that is not waited for.
 _CONNECT_S = 0.25
 _LONGEST_ANSWER = 1 << 20
-_LONGEST_STREAM = 2 << 20  # with headers, interim answers and the marks between chunks
+_LONGEST_AROUND = 1 << 20  # headers, interim answers and the marks between chunks
 _LONGEST_NUMBER = 20
 
 
@@ -28,6 +28,18 @@ class Said(NamedTuple):
     outcome: str
     detail: str
     data: object = None
+
+
+class Reply(NamedTuple):
+    """An answer as it came. whole: it is as long as it said it would be."""
+
+    status: int
+    body: bytes
+    whole: bool = True
+
+
+class TooLong(ValueError):
+    """An answer of more bytes than any such answer has."""
 
 
 _SLOW = Said("slow", "no whole answer in time")
@@ -54,35 +66,73 @@ def ask(connection: socket.socket, path: str, end: float) -> Said:
     """
     import http.client
 
-    with connection:
-        try:
-            connection.settimeout(max(0.001, end - time.monotonic()))
-            connection.sendall(_question(connection, path))
-            peer = cast(socket.socket, _Peer(connection, end))
-            with http.client.HTTPResponse(peer, method="GET") as response:
-                response.begin()
-                if 300 <= response.status < 400:
-                    return Said("redirects", "it sends elsewhere, which is not followed")
-                if response.status != 200:
-                    return Said("other", f"it answers with status {response.status}")
-                body = response.read(_LONGEST_ANSWER + 1)
-        except TimeoutError:
-            return _SLOW
-        except (OSError, ValueError, http.client.HTTPException):
-            return Said("other", "it does not answer as a web server does")
-    if len(body) > _LONGEST_ANSWER:
-        return Said("other", "its answer is longer than any ComfyUI's")
     try:
-        return Said("ok", "", json.loads(body, parse_int=_whole))
-    except (ValueError, RecursionError):
+        reply = exchange(connection, "GET", path, end)
+    except TimeoutError:
+        return _SLOW
+    except TooLong:
+        return Said("other", "its answer is longer than any ComfyUI's")
+    except (OSError, ValueError, http.client.HTTPException):
+        return Said("other", "it does not answer as a web server does")
+    if 300 <= reply.status < 400:
+        return Said("redirects", "it sends elsewhere, which is not followed")
+    if reply.status != 200:
+        return Said("other", f"it answers with status {reply.status}")
+    try:
+        return Said("ok", "", as_json(reply.body))
+    except ValueError:
         return Said("other", "its answer is no JSON")
+
+
+def exchange(
+    connection: socket.socket,
+    method: str,
+    path: str,
+    end: float,
+    *,
+    data: bytes | None = None,
+    longest: int = _LONGEST_ANSWER,
+) -> Reply:
+    """One question with the JSON it sends along, on a connection that is closed after it.
+
+    Raises:
+        TimeoutError: not answered at the moment of time.monotonic() that end is.
+        TooLong: a body of more bytes than longest.
+        OSError, ValueError, http.client.HTTPException: no answer of a web server.
+    """
+    import http.client
+
+    with connection:
+        connection.settimeout(max(0.001, end - time.monotonic()))
+        connection.sendall(_question(connection, method, path, data))
+        peer = cast(socket.socket, _Peer(connection, end, longest + _LONGEST_AROUND))
+        with http.client.HTTPResponse(peer, method=method) as response:
+            response.begin()
+            if 300 <= response.status < 400:
+                return Reply(response.status, b"")
+            body = response.read(longest + 1)
+            if len(body) > longest:
+                raise TooLong
+            return Reply(response.status, body, not response.length)
+
+
+def as_json(body: bytes) -> Any:
+    """The value a body holds; numbers too long for any size are -1.
+
+    Raises:
+        ValueError: it is no JSON, or nested without end.
+    """
+    try:
+        return json.loads(body, parse_int=_whole)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
 
 
 class _Peer:
     """What http.client reads from: the one thing it asks a socket for."""
 
-    def __init__(self, connection: socket.socket, end: float) -> None:
-        self._stream = _Stream(connection, end)
+    def __init__(self, connection: socket.socket, end: float, most: int) -> None:
+        self._stream = _Stream(connection, end, most)
 
     def makefile(self, mode: str) -> io.BufferedReader:
         return io.BufferedReader(self._stream)
@@ -91,10 +141,10 @@ class _Peer:
 class _Stream(io.RawIOBase):
     """A connection's bytes until a moment and an amount: a socket's own limit is for each read."""
 
-    def __init__(self, connection: socket.socket, end: float) -> None:
+    def __init__(self, connection: socket.socket, end: float, most: int) -> None:
         self._connection = connection
         self._end = end
-        self._left = _LONGEST_STREAM
+        self._left = most
 
     def readable(self) -> bool:
         return True
@@ -120,12 +170,20 @@ def _connected(host: str, port: int) -> socket.socket | None:
     return connection
 
 
-def _question(connection: socket.socket, path: str) -> bytes:
+def address(connection: socket.socket) -> str:
+    """Who is at the other end, as ``127.0.0.1:8188``."""
     host, port = connection.getpeername()[:2]
-    host = f"[{host}]" if ":" in host else host
-    lines = (f"GET {path} HTTP/1.1", f"Host: {host}:{port}", "Accept: application/json",
-             "Accept-Encoding: identity", "Connection: close", "", "")  # fmt: skip
-    return "\r\n".join(lines).encode("ascii")
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _question(connection: socket.socket, method: str, path: str, data: bytes | None) -> bytes:
+    lines = [
+        f"{method} {path} HTTP/1.1", f"Host: {address(connection)}", "Accept: application/json",
+        "Accept-Encoding: identity", "Connection: close",
+    ]  # fmt: skip
+    if data is not None:
+        lines += ["Content-Type: application/json", f"Content-Length: {len(data)}"]
+    return "\r\n".join((*lines, "", "")).encode("ascii") + (data or b"")
 
 
 def _whole(text: str) -> int:

@@ -23,7 +23,7 @@ _USED = ("wanted", "variant", "refused")
 
 
 class Reader:
-    """One reading of a machine's model files, within a time limit."""
+    """One reading of a machine's model files, within a time limit; recipe: as ``--recipe``."""
 
     def __init__(
         self,
@@ -31,9 +31,10 @@ class Reader:
         store: DigestStore,
         limit_s: float,
         unread: list[tuple[Path, str]],
+        recipe: str = "",
     ) -> None:
         self._outside, self._store = outside, store
-        self._assets = load_assets()
+        self._assets = load_assets(recipe)
         self._end = time.monotonic() + limit_s
         self._named = names_of(self._assets)
         self._sizes = {row.bytes for row in self._assets.files if row.bytes}

@@ -36,8 +36,12 @@ def read_models(
     *,
     deep: bool = False,
     limit_s: float = TIME_S,
+    recipe: str = "",
 ) -> Models:
-    """Every model file that matters. deep: compute the digests first, however long it takes."""
+    """Every model file that matters. deep: compute the digests first, however long it takes.
+
+    recipe: as ``--recipe``.
+    """
     unread: list[tuple[Path, str]] = []
     places = list(_places(comfyui, unread)) if comfyui is not None else []
     snapshots = list(_snapshots(outside))
@@ -46,7 +50,7 @@ def read_models(
     from klein_doctor.probes.model_reader import Reader
 
     bound = float("inf") if deep else limit_s
-    return Reader(outside, store(), bound, unread).models(places, snapshots, deep=deep)
+    return Reader(outside, store(), bound, unread, recipe).models(places, snapshots, deep=deep)
 
 
 def holds(comfyui: ComfyUI) -> Callable[[str, str], bool]:

@@ -10,7 +10,6 @@ import atexit
 import contextlib
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from klein_doctor.model import Fact, Gpu, GpuProcess, Known, MigInstance, Nvml, Private, Unknown
+from klein_doctor.privacy import without_folders
 from klein_doctor.values import printable
 
 T = TypeVar("T")
@@ -37,7 +37,6 @@ _OUTCOMES = {
     12: "library-missing",
     18: "version-mismatch",
 }
-_FOLDERS = re.compile(r"(?<!\w)(?:[A-Za-z]:)?[\\/](?:[^\\/:\n\"']+[\\/])+")
 
 
 @dataclass
@@ -368,4 +367,4 @@ def _text(value: object) -> str:
 
 def _message(value: object) -> str:
     """A library's message without the folders in it, which can name people."""
-    return _text(_FOLDERS.sub("", str(value)[: 4 * _LONGEST]))
+    return _text(without_folders(str(value)[: 4 * _LONGEST]))

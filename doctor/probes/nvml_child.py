@@ -139,17 +139,24 @@ class Binding:
 
     def processes(self, handle: object) -> object:
         """Every process once, with the bytes it holds in all of the GPU's slices."""
-        held: dict[int, dict[object, object]] = {}
-        for kind in ("Compute", "Graphics", "MPSCompute"):
+        held = self.held(handle, ("Compute", "Graphics", "MPSCompute"))
+        if isinstance(held, Unread):
+            return held
+        pids = sorted(held)[:_MOST_PROCESSES]
+        return [{"pid": pid, "name": self._name(pid), "used": held[pid]} for pid in pids]
+
+    def held(self, handle: object, kinds: tuple[str, ...]) -> dict[int, object] | Unread:
+        """Bytes by process id, from the lists of such kinds; the first of them must be there."""
+        found: dict[int, dict[object, object]] = {}
+        for kind in kinds:
             name = f"nvmlDeviceGet{kind}RunningProcesses"
             listed = self.first((name, f"{name}_v2"), handle)
             if isinstance(listed, list):
                 for entry in listed[:_MOST_PROCESSES]:
-                    _count(held, entry)
-            elif kind == "Compute":
-                return listed
-        pids = sorted(held)[:_MOST_PROCESSES]
-        return [{"pid": pid, "name": self._name(pid), "used": _sum(held[pid])} for pid in pids]
+                    _count(found, entry)
+            elif kind == kinds[0]:
+                return listed if isinstance(listed, Unread) else Unread("NVML gave no list")
+        return {pid: _sum(parts) for pid, parts in found.items()}
 
     def _name(self, pid: int) -> str:
         """The program's file name, "" when nothing tells it."""

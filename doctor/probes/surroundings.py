@@ -18,8 +18,8 @@ _LONGEST = 120
 _MOST_PLACES = 200
 _MOST_SHADOWS = 16
 _CUDA = re.compile(r"lib(?:cudart|cublas|cublasLt|cudnn\w*)\.so(?:\.[0-9.]+)?", re.ASCII)
-_WINDOWS_NAMES = {"python": ("python.exe",), "pip": ("pip.exe", "pip3.exe")}
-_NAMES = {"python": ("python3", "python"), "pip": ("pip", "pip3")}
+_WINDOWS_NAMES = {"python": ("python.exe",), "pip": ("pip.exe", "pip3.exe"), "uv": ("uv.exe",)}
+_NAMES = {"python": ("python3", "python"), "pip": ("pip", "pip3"), "uv": ("uv",)}
 
 
 def read_surroundings(
@@ -46,6 +46,7 @@ def read_surroundings(
         and _pip_is_target(outside, pip, interpreter, python_is_ours),
         doctor_inside=_same(Path(outside.prefix), Path(interpreter.prefix.real)),
         shadowing=tuple(redact(str(folder)) for folder in _shadowing(outside, interpreter)),
+        path_uv=None if interpreter.has_pip else _on_path(outside, "uv") is not None,
     )
 
 
@@ -126,7 +127,7 @@ def _watched_in(folder: Path, watched: frozenset[str]) -> tuple[str, ...]:
 
 
 def _on_path(outside: Outside, what: str) -> Path | None:
-    """The first program on PATH that answers to python or pip, behind a pyenv shim."""
+    """The first program on PATH that answers to python, pip or uv, behind a pyenv shim."""
     wanted = (_WINDOWS_NAMES if outside.windows else _NAMES)[what]
     entries = outside.env.get("PATH", "").split(";" if outside.windows else ":")
     for entry in entries[:_MOST_PLACES]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from klein_doctor.model import Report, Verdict
+from klein_doctor.model import Report, Verdict, known
 from klein_doctor.report import words
 
 LIMIT = 1900
@@ -19,6 +19,8 @@ def render_brief(report: Report, form: str) -> str:
     lines.append(f"{f'ComfyUI {comfyui}; ' if comfyui else ''}RAM {words.memory_line(report)}")
     if report.plan:
         lines.append(f"way: {report.plan}")
+    if known(report.facts.generation) is not None or known(report.facts.proven) is not None:
+        lines.append(f"picture: {report.picture}")
     if found.first is not None:
         label = "fix first" if found.first.verdict is Verdict.FAIL else "remark"
         lines.append(f"{label}: {found.first.check}: {found.first.title}. {found.first.detail}")

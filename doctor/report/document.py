@@ -32,8 +32,8 @@ def document(report: Report, form: str) -> dict[str, Any]:
         else [_finding(report, finding, form) for finding in report.before],
         "plan": [_step(report, step) for step in report.steps_planned],
         "steps": [_result(report, result) for result in report.steps],
-        "generation": None,
-        "ready": False,
+        "generation": report.record,
+        "ready": report.ready,
         "changed": report.changed,
         "reboot_needed": report.reboot_needed,
         "retry": report.retry,
@@ -58,9 +58,15 @@ def render_json(report: Report, form: str) -> str:
 
 
 def compact(report: Report, form: str, limit: int) -> str:
-    """The document on one line, its findings left out where it would grow beyond limit."""
+    """The document on one line; where it would grow beyond limit, without what it can spare: how
+    memory went during a run, then the findings."""
     data = document(report, form)
     text = json.dumps(data, separators=(",", ":"))
+    ran = data["facts"]["generation"].get("known")
+    if len(text) > limit and ran:
+        ran["samples"] = []
+        data["seal"] = seal(data)
+        text = json.dumps(data, separators=(",", ":"))
     if len(text) > limit:
         data["findings"] = []
         data["seal"] = seal(data)

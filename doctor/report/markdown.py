@@ -64,6 +64,7 @@ def summary(report: Report) -> str:
         "install": comfyui.kind if comfyui is not None else None,
         "ram": _gib(memory.total) if memory is not None else None,
         "vram_free": _gib(known(gpu.free_bytes)) if gpu is not None else None,
+        "picture": report.record["verdict"] if report.record is not None else None,
     }
     return " ".join(f"{key}={_value(value)}" for key, value in values.items())
 
@@ -100,6 +101,7 @@ def _table(report: Report, form: str) -> list[str]:
         ("Memory", words.memory_line(report)),
         ("Files", report.files),
         ("Way", report.plan),
+        ("Picture", report.picture),
         (
             "Judged",
             f"{getattr(words.place(report), form)} "

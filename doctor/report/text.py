@@ -17,6 +17,7 @@ _WIDEST = 100
 _NARROWEST = 40
 _LABEL = 9
 _STALE_DAYS = 120
+_GOOD = ("verified", "ran as recorded")
 
 
 def console_for(stream: TextIO, color: str) -> Console:
@@ -54,6 +55,7 @@ def write(report: Report, console: Console, form: str) -> None:
     found = words.groups(report)
     page.headline()
     repairs.write(page, report)
+    page.generation()
     if found.first is not None and found.first.verdict is Verdict.FAIL:
         page.problem(found.first, "FIX FIRST")
         page.followers(words.following(report, found.first))
@@ -139,11 +141,32 @@ class _Page:
             self.row("Files", report.files)
         if report.plan:
             self.row("Way", report.plan)
-        self.row("Picture", "not proven yet: this version judges, it does not generate")
+        if known(report.facts.generation) is None:
+            self.row("Picture", report.picture)
+
+    def generation(self) -> None:
+        """This run's pictures: what is proven, and where they are."""
+        ran = known(self.report.facts.generation)
+        if ran is None:
+            return
+        good = self.report.record is not None and self.report.record["verdict"] in _GOOD
+        self.row("Picture", self.report.picture, "green" if good else "bold red")
+        if ran.pictures:
+            path = getattr(ran.pictures[0].path, self.form)
+            self.row("Saved", path.replace("\\", "/").rpartition("/")[0] or path)
+        for check in ran.explained:
+            self.row("Cause", f"it speaks for {check}: klein-doctor explain {check}")
+
+    def usage(self) -> None:
+        """How to go on with what was proven."""
+        for label, value in self.report.usage:
+            self.row(label, getattr(value, self.form), "cyan")
 
     def remark(self, finding: Finding) -> None:
         label = "Remark" if finding.verdict is Verdict.WARN else "Crashed"
         self.pair(f"{label}  {finding.title}", finding.check, "yellow", 1)
+        if finding.check in words.TIPS:
+            return
         reason = f" ({finding.reason})" if finding.reason else ""
         self.row("", finding.detail + reason)
         for repair in finding.fixes[:1]:
@@ -162,11 +185,14 @@ class _Page:
 
     def rest(self, found: words.Groups) -> None:
         fine = words.fine(self.report)
-        if fine and self.report.first is not None:
+        tip = found.first is not None and found.first.check in words.TIPS
+        if fine and found.first is not None and not tip:
             self.wrapped("Fine: " + ", ".join(fine), "green", 1)
         where = getattr(words.place(self.report), self.form)
         chosen = words.CHOSEN.get(self.report.target.python_from, self.report.target.python_from)
-        self.wrapped(f"Judged: the Python in {where} ({chosen})", "", 1)
+        # A healthy machine's report keeps to ten lines; that ComfyUI's own was judged goes first.
+        if not (tip and self.report.target.python_from == "comfyui"):
+            self.wrapped(f"Judged: the Python in {where} ({chosen})", "", 1)
         others = words.other_installs(self.report, self.form)
         if others:
             search = known(self.report.facts.search)
@@ -179,6 +205,7 @@ class _Page:
                 "yellow",
                 1,
             )
+        self.usage()
         self.line(Text("Next: ").append(_next(self.report), "bold"))
 
     def wrapped(self, value: str, style: str, indent: int) -> None:
@@ -189,17 +216,22 @@ class _Page:
 
 def _next(report: Report) -> str:
     first = next((f for f in report.findings if f.id == report.first), None)
+    start = "start ComfyUI" if report.route == "comfyui" else "run your script"
+    if first is not None and first.check in words.TIPS and not report.exit_code:
+        return f"{start}; about the remark, klein-doctor explain {first.check}"
     if first is not None:
         return f"klein-doctor explain {first.check}"
     if report.exit_code:
         return "klein-doctor --format markdown, and attach it to an issue"
-    start = "start ComfyUI" if report.route == "comfyui" else "run your script"
+    untried = not (report.ready or report.usage or report.replayed or report.target.assumed)
+    if untried:
+        return "klein-doctor generate, which makes a picture and proves it"
     return f"{start}; to report a problem, klein-doctor --format markdown"
 
 
 def _colours_wanted(terminal: bool) -> bool:
-    if os.environ.get("NO_COLOR"):
+    if os.environ.get("NO_COLOR") or os.environ.get("CLICOLOR") == "0":
         return False
-    if os.environ.get("FORCE_COLOR"):
+    if os.environ.get("FORCE_COLOR") or os.environ.get("CLICOLOR_FORCE", "0") != "0":
         return True
     return terminal and os.environ.get("TERM", "") != "dumb"

@@ -44,6 +44,8 @@ _ORIGINS = {
 }
 # Checks of another family's that begin elsewhere than their fellows.
 _BEGIN = {"custom-node-pins-torch": "custom node", "vram-busy": "other programs"}
+# Advice on a machine that works: where there is little room, the title says enough.
+TIPS = {"torch-unguarded"}
 _DECISIVE = {"gpu-not-found", "gpu-hidden", "driver-too-old", "torch-lacks-arch", "torch-broken"}
 CHOSEN = {
     "--python": "named by --python",

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -15,24 +12,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-import psutil
-
 from klein_doctor.privacy import without_signature
+from klein_doctor.processes import GRACE_S, end, tied
+from klein_doctor.state import own_like_parent
 from klein_doctor.steps import StepFailed
 from klein_doctor.values import printable
 
 _LINES = 400  # kept of what a program prints, for its message
 _LONGEST = 300
-_GRACE_S = 5.0
-# Asks Linux to kill it when the doctor dies, then becomes the program: what a killed doctor
-# had started must not go on changing what the next one takes back.
-_TIED = """
-import ctypes, os, sys
-ctypes.CDLL(None).prctl(1, 9)
-if os.getppid() != int(sys.argv[1]):
-    sys.exit(1)
-os.execvp(sys.argv[2], sys.argv[2:])
-"""
 
 
 class Child:
@@ -76,7 +63,7 @@ class Child:
         both = {**self._env, **(env or {})}
         try:
             process = subprocess.Popen(
-                _tied(argv, both),
+                tied(argv, both),
                 cwd=cwd,
                 env={key: value for key, value in both.items() if value != ""},
                 stdin=subprocess.DEVNULL,
@@ -88,7 +75,8 @@ class Child:
             raise StepFailed(f"{argv[0]} cannot be started: {error.strerror or error}") from error
         out: list[str] = []
         tail: deque[str] = deque(maxlen=_LINES)
-        with self._kept(process), open(self._log, "a", encoding="utf-8") as log:
+        with self._kept(process), _appended(self._log) as log:
+            own_like_parent(self._log)
             log.write("$ " + without_signature(" ".join(map(str, argv))) + "\n")
             readers = [
                 _reader(process.stdout, (out.append, tail.append, log.write), told),
@@ -96,7 +84,7 @@ class Child:
             ]
             late = not self._wait(process, limit_s)
             for reader in readers:
-                reader.join(_GRACE_S)
+                reader.join(GRACE_S)
         name = Path(argv[0]).name
         if late:
             raise StepFailed(f"{name} did not end in the time there was", again=True)
@@ -111,6 +99,9 @@ class Child:
         clean = [printable(without_signature(line.strip()), _LONGEST) for line in lines]
         # pip's last line of a conflict says less than the one before.
         clean = [line for line in clean if line and "ResolutionImpossible" not in line]
+        # What it did not see coming, it prints as a traceback, whose last line tells.
+        if "ERROR: Exception:" in clean:
+            return clean[-1]
         errors = [line for line in clean if line.lower().startswith(("error", "fatal", "\u00d7 "))]
         return (errors or clean or [""])[-1]
 
@@ -132,25 +123,22 @@ class Child:
             yield
         finally:
             if process.poll() is None:
-                _end(process)
+                end(process)
             for stream in (process.stdout, process.stderr):
                 if stream is not None:
                     with contextlib.suppress(OSError, ValueError):
                         stream.close()
 
 
-def _tied(argv: Sequence[str], env: Mapping[str, str]) -> list[str]:
-    """The program, so that it ends with the doctor where the system can see to that.
-
-    Raises:
-        OSError: there is no such program.
-    """
-    if sys.platform != "linux" or not sys.executable:
-        return list(argv)
-    found = shutil.which(argv[0], path=env.get("PATH"))
-    if found is None:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), argv[0])
-    return [sys.executable, "-I", "-S", "-c", _TIED, str(os.getpid()), *argv]
+@contextlib.contextmanager
+def _appended(path: Path) -> Iterator[IO[str]]:
+    """A log to be added to; on a full disk what it lacks is no reason to lose what was said."""
+    stream = open(path, "a", encoding="utf-8")
+    try:
+        yield stream
+    finally:
+        with contextlib.suppress(OSError):
+            stream.close()
 
 
 def _reader(
@@ -170,20 +158,3 @@ def _reader(
     thread = threading.Thread(target=read, daemon=True)
     thread.start()
     return thread
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a program that was started here, and what it started."""
-    family: list[psutil.Process] = []
-    with contextlib.suppress(psutil.Error):
-        own = psutil.Process(process.pid)
-        family = [*own.children(recursive=True), own]
-    for each in family:
-        with contextlib.suppress(psutil.Error):
-            each.terminate()
-    _, alive = psutil.wait_procs(family, timeout=_GRACE_S)
-    for each in alive:
-        with contextlib.suppress(psutil.Error):
-            each.kill()
-    with contextlib.suppress(subprocess.TimeoutExpired, OSError):
-        process.wait(_GRACE_S)

@@ -117,20 +117,21 @@ def _merge(record: Record, _: Journal, __: StepRecord) -> list[str]:
 
 def _tree(record: Record, journal: Journal, step: StepRecord) -> list[str]:
     path = Path(record["path"])
-    if not os.path.lexists(path):
-        return []
     told = next(
         (r for r in step.records if r["do"] == "filled" and r["path"] == record["path"]), None
     )
-    if step.state == "sealed" and told is not None:
+    if os.path.lexists(path) and step.state == "sealed" and told is not None:
         had = read_list(journal.folder / told["listing"])
         ours = ("__pycache__", ".git")
         later = [p for p in listing([path]) if p not in had and not _within(p, ours)]
         if later:
-            aside = path.with_name(f"{path.name}.undone-{journal.run}")
-            os.rename(path, aside)
-            return []
-    shutil.rmtree(path)
+            os.rename(path, path.with_name(f"{path.name}.undone-{journal.run}"))
+    if os.path.lexists(path):
+        shutil.rmtree(path)
+    if record.get("was_empty") is not None:
+        path.mkdir()
+        os.chmod(path, record["was_empty"])
+        own_like_parent(path)
     return []
 
 

@@ -19,6 +19,7 @@ from packaging.version import InvalidVersion, Version
 
 from klein_doctor.outcomes import gib
 from klein_doctor.steps import StepFailed
+from klein_doctor.transaction.own import lives_in, own_packages
 from klein_doctor.transaction.pip_tool import Pip
 from klein_doctor.transaction.prepared import (
     Change,
@@ -182,6 +183,13 @@ def _refuse(prepared: Prepared, change: Change, layout: Layout, there: list[Inst
     if change.tool == "pip" and "pip" in names:
         raise StepFailed(
             f"pip cannot replace itself: run {change.python} -m pip install --upgrade pip first"
+        )
+    mine = names & own_packages() if lives_in(layout.prefix) else frozenset[str]()
+    if mine:
+        raise StepFailed(
+            f"the doctor itself runs on {', '.join(sorted(mine))} of this environment and does not "
+            "move that under its own feet: install it apart (pipx install klein-doctor, or uv tool "
+            "install klein-doctor) and run it from there"
         )
     known = {one.name for one in there}
     for name in sorted(names - known):

@@ -155,13 +155,15 @@ class Transaction:
         sync_folder(copy.parent)
 
     def tree(self, path: Path) -> None:
-        """Claim a folder that is not there yet and that the step is about to fill.
+        """Claim a folder that is not there yet, or empty, and that the step is about to fill.
 
         ``filled`` must follow when that is done, so that undo can tell what came later.
         """
-        if os.path.lexists(path):
+        there = path.is_dir() and not path.is_symlink()
+        if os.path.lexists(path) and (not there or any(path.iterdir())):
             raise StepFailed(f"{path} is there already")
-        self.announce("tree", path=str(path))
+        mode = stat.S_IMODE(path.stat().st_mode) if there else None
+        self.announce("tree", path=str(path), was_empty=mode)
 
     def filled(self, path: Path) -> None:
         """What lies in a claimed folder now was put there by this step."""
@@ -193,7 +195,7 @@ class Transaction:
             folders=[[name, stat.S_IMODE(os.stat(root / name).st_mode)] for name in folders],
         )  # fmt: skip
         for name in ("", *folders):
-            os.makedirs(backup / name, exist_ok=True)
+            make_folder(backup / name)
         top, place = str(root), str(backup)
         for name in there:
             os.rename(os.path.join(top, name), os.path.join(place, name))

@@ -59,7 +59,7 @@ def terminal() -> bool:
 
 def columns() -> int:
     """The width to write in."""
-    return max(40, min(shutil.get_terminal_size().columns, 100))
+    return max(24, min(shutil.get_terminal_size().columns, 100))
 
 
 def wrapped(text: str, indent: str = "") -> str:

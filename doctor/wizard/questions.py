@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from klein_doctor.exits import UsageError
+from klein_doctor.answers import (
+    DOWNLOAD,
+    ENVIRONMENT,
+    INSTALL,
+    NO,
+    ROUTE,
+    SYMPTOM,
+    YES,
+    checked,
+)
+from klein_doctor.arguments import SYMPTOMS
+from klein_doctor.chosen import Row
 from klein_doctor.installation import Install, Search
-from klein_doctor.model import Facts, Finding, Known, Private, Verdict, known
+from klein_doctor.model import Facts, Known, Private, known
 from klein_doctor.outcomes import gb
 from klein_doctor.plans import plan_line, recommend
 from klein_doctor.recipe import Recipe
 from klein_doctor.recipe_memory import ROUTES
-from klein_doctor.recipe_messages import SymptomRow
 from klein_doctor.routes import route_of
 from klein_doctor.steps import Plan, Step
+from klein_doctor.symptoms import NOTHING, WORDS
 
-# Keys of an --answers file.
-INSTALL, SYMPTOM, ENVIRONMENT = "install", "symptom", "environment"
-ROUTE, STEPS, DOWNLOAD = "route", "steps", "download"
-# What happened, in the user's words, and the rows of symptoms.toml that it means.
-_HAPPENED = (
-    ("nothing", "nothing yet, it is new or being set up", ()),
-    ("black", "a black, noisy or washed-out picture", ("black", "noise", "washed-out")),
-    ("error", "an error message", ()),
-    ("wont-start", "it does not start, or it ends by itself",
-     ("silent-crash", "after-driver-update")),
-    ("memory", "memory runs out", ("no-memory-words", "no-ram-words")),
-    ("slow", "it is slow", ("slow", "cpu-used", "stuck-loading")),
-)  # fmt: skip
-_YES, _NO = ("true", "yes", "1", "on"), ("false", "no", "0", "off")
-_SHOWN = (Verdict.FAIL, Verdict.WARN)
+TORCH = "install-torch"  # the fix that replaces PyTorch
 
 
 class Choice(NamedTuple):
@@ -48,14 +45,6 @@ class Question(NamedTuple):
     text: str
     choices: tuple[Choice, ...]
     default: str
-
-
-class Row(NamedTuple):
-    """A step of the plan table. warning: it mends a warning. tick: None where it is not ours."""
-
-    step: Step
-    warning: bool
-    tick: bool | None
 
 
 # --- which install ---------------------------------------------------------------------------
@@ -81,28 +70,8 @@ def _standing(install: Install) -> str:
 
 def symptom_question() -> Question:
     """What went wrong, in the user's words."""
-    choices = tuple(Choice(name, label) for name, label, _ in _HAPPENED)
-    return Question(SYMPTOM, "What happened?", choices, "nothing")
-
-
-def checks_of(symptom: str, rows: Iterable[SymptomRow]) -> tuple[str, ...]:
-    """The checks that can explain a symptom, the likeliest first."""
-    names = next((names for name, _, names in _HAPPENED if name == symptom), ())
-    found = {row.id: row.checks for row in rows}
-    return tuple(dict.fromkeys(check for name in names for check in found.get(name, ())))
-
-
-def explaining(findings: Sequence[Finding], checks: Sequence[str]) -> tuple[Finding, ...]:
-    """The findings that are red and can explain the symptom, in the order of checks."""
-    red = [f for f in findings if f.verdict in _SHOWN and f.check in checks]
-    return tuple(sorted(red, key=lambda f: (f.verdict is not Verdict.FAIL, checks.index(f.check))))
-
-
-def first(findings: Sequence[Finding], leading: Sequence[Finding]) -> tuple[Finding, ...]:
-    """The findings with the leading ones in front, each once."""
-    ids = [f.id for f in leading]
-    front = sorted((f for f in findings if f.id in ids), key=lambda f: ids.index(f.id))
-    return (*front, *(f for f in findings if f.id not in ids))
+    choices = tuple(Choice(name, WORDS[name]) for name in SYMPTOMS)
+    return Question(SYMPTOM, "What happened?", choices, NOTHING)
 
 
 # --- where, and by which route ---------------------------------------------------------------
@@ -114,7 +83,9 @@ def environment_question(plan: Plan, optional: Plan, *, private: bool) -> Questi
     private: there is a fix that makes an environment of its own.
     """
     touched = dict.fromkeys(
-        name for step in (*plan.steps, *optional.steps) for name in step.touches
+        name
+        for step in (*plan.steps, *optional.steps)
+        for name in step.touches or step.arguments.get("spares", ())
     )
     if not touched:
         return None
@@ -128,6 +99,19 @@ def environment_question(plan: Plan, optional: Plan, *, private: bool) -> Questi
         (leave, Choice("here", f"change this install; {names} may need a rebuild")),
         "private",
     )
+
+
+def torch_question(rows: Sequence[Row], chosen: Sequence[Step]) -> Question | None:
+    """Whether PyTorch may really be replaced, where that was ticked beforehand and not by hand."""
+    ticked = [r.step for r in rows if r.step.fix == TORCH and r.tick and r.step in chosen]
+    if not ticked:
+        return None
+    text = f"{ticked[0].title}: whatever runs in this environment uses it from then on. Do it?"
+    choices = (
+        Choice("private", "no, leave PyTorch as it is"),
+        Choice("here", "yes, replace it; undo brings the present one back"),
+    )
+    return Question(ENVIRONMENT, text[:1].upper() + text[1:], choices, "private")
 
 
 def route_question(facts: Facts, recipe: Recipe) -> Question | None:
@@ -152,43 +136,7 @@ def route_question(facts: Facts, recipe: Recipe) -> Question | None:
     return Question(ROUTE, "Which way of running the model?", tuple(choices), best)
 
 
-# --- the plan --------------------------------------------------------------------------------
-
-
-def table(plan: Plan, optional: Plan) -> tuple[Row, ...]:
-    """What can be done, as it stands before anybody ticks; by hand first, warnings last."""
-    rows = [Row(step, False, _tick(step)) for step in plan.steps]
-    there = {(step.fix, step.title) for step in plan.steps}
-    for step in optional.steps:
-        if (step.fix, step.title) not in there:
-            rows.append(Row(step, True, None if step.grade == "manual" else False))
-    return tuple(rows)
-
-
-def _tick(step: Step) -> bool | None:
-    return None if step.grade == "manual" else not step.touches
-
-
-def chosen_by(answer: str, rows: Sequence[Row]) -> tuple[Step, ...]:
-    """The steps an answer names: ``all``, ``fails``, ``none`` or ids of fixes.
-
-    Raises:
-        UsageError: a name is none of a step that can be done.
-    """
-    ours = [row for row in rows if row.tick is not None]
-    names = [name.strip() for name in answer.split(",") if name.strip()]
-    if names == ["all"]:
-        return tuple(row.step for row in ours)
-    if names == ["fails"]:
-        return tuple(row.step for row in ours if not row.warning)
-    if names in ([], ["none"]):
-        return ()
-    there = list(dict.fromkeys(row.step.fix for row in ours))
-    for name in names:
-        if name not in there:
-            known_ones = ", ".join(("all", "fails", "none", *there))
-            raise UsageError(f"--answers: steps = {name[:60]!r}; there are {known_ones}")
-    return tuple(row.step for row in ours if row.step.fix in names)
+# --- what is fetched -------------------------------------------------------------------------
 
 
 def download_question(steps: Sequence[Step], facts: Facts, files: str) -> Question | None:
@@ -207,9 +155,7 @@ def download_question(steps: Sequence[Step], facts: Facts, files: str) -> Questi
         text += f" to {', '.join(list(paths)[:3])}"
     if files:
         text += f" (here already: {files})"
-    return Question(
-        DOWNLOAD, f"{text}?", (Choice("true", "yes"), Choice("false", "no, leave it")), "true"
-    )
+    return Question(DOWNLOAD, f"{text}?", (Choice(YES, "yes"), Choice(NO, "no, leave it")), YES)
 
 
 def _folder(path: Private) -> str:
@@ -228,11 +174,5 @@ def given(question: Question, answers: Mapping[str, str]) -> str | None:
     if question.key not in answers:
         return None
     value = answers[question.key]
-    values = [choice.value for choice in question.choices]
-    if question.key == DOWNLOAD and value.lower() in (*_YES, *_NO):
-        value = "true" if value.lower() in _YES else "false"
-    if value not in values:
-        raise UsageError(
-            f"--answers: {question.key} = {value[:60]!r}; use one of {', '.join(values)}"
-        )
+    checked("--answers", question.key, value, [choice.value for choice in question.choices])
     return value

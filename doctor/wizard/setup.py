@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
+from klein_doctor import answers as a
+from klein_doctor.chosen import Row, chosen_by, table
 from klein_doctor.console import Lines
 from klein_doctor.diagnose import recipe_of, request_of
 from klein_doctor.exits import Exit, UsageError
@@ -16,12 +19,13 @@ from klein_doctor.output import Output
 from klein_doctor.plan import Wishes
 from klein_doctor.repair import Prepared, prepare
 from klein_doctor.steps import Step
+from klein_doctor.symptoms import NOTHING, checks_of, explaining, led
 from klein_doctor.wizard import questions as q
 from klein_doctor.wizard.ask import Asker, Left, asker, columns, tell
 from klein_doctor.wizard.known import of_log
 from klein_doctor.wizard.shown import plan_lines
 
-_PRIVATE = "private-environment"  # the fix that makes an environment of its own
+_PRIVATE = "make-venv"  # the fix that makes an environment of its own
 
 
 def setup(options: argparse.Namespace, output: Output, note: Callable[[str], None]) -> Exit:
@@ -62,9 +66,7 @@ class _Session:
         prepared = self._way(self._where(prepared))
         steps = self._download(prepared, self._steps(prepared))
         report = self._do(prepared, steps)
-        # The seam for a picture made to prove it all: it is asked for here, once it exists.
-        leading = q.explaining(report.findings, self.checks)
-        report = report._replace(findings=q.first(report.findings, leading))
+        report = led(self._pictured(report), self.checks)
         output.write(report, self.options.format, self.options.color, form_of(self.options))
         return report.exit_code
 
@@ -79,9 +81,9 @@ class _Session:
         if self.request.wish.comfyui:
             self._taken("ComfyUI", self.request.wish.comfyui, "--comfyui")
             return prepared
-        folder = self.answers.get(q.INSTALL, "")
+        folder = self.answers.get(a.INSTALL, "")
         if folder:
-            self._taken(q.INSTALL, folder, "--answers")
+            self._taken(a.INSTALL, folder, "--answers")
         else:
             search = known(prepared.report.facts.search)
             question = q.install_question(search) if search is not None else None
@@ -97,17 +99,17 @@ class _Session:
     def _happened(self, prepared: Prepared) -> None:
         """What went wrong: what is known of it is told, and leads the summary."""
         symptom = self._ask(q.symptom_question())
-        if symptom == "nothing":
+        if symptom == NOTHING:
             return
         from klein_doctor.recipe_messages import load_known
 
-        checks = q.checks_of(symptom, load_known().symptoms)
+        checks = checks_of(symptom, load_known().symptoms)
         lines = of_log(self.request)
         for check, line in lines:
             tell(f"{check}: {line}" if check else line, "  " if check else "")
         logged = tuple(check for check, _ in lines if check)
         self.checks = tuple(dict.fromkeys((*logged, *checks)))
-        found = q.explaining(prepared.report.findings, self.checks)
+        found = explaining(prepared.report.findings, self.checks)
         if found:
             tell("Found here, and it can cause this:")
         elif checks:
@@ -122,18 +124,18 @@ class _Session:
         question = q.environment_question(
             prepared.plan, prepared.optional, private=_PRIVATE in fixes()
         )
-        if question is None or (self.wishes.only and "install-torch" not in self.wishes.only):
+        if question is None or (self.wishes.only and q.TORCH not in self.wishes.only):
             return prepared
-        told = q.ENVIRONMENT in self.answers
+        told = a.ENVIRONMENT in self.answers
         answer = self._ask(question)
-        self.answers[q.ENVIRONMENT] = answer
+        self.answers[a.ENVIRONMENT] = answer
         self.wishes = self.wishes._replace(answers=dict(self.answers))
         return prepared if told else self._looked()
 
     def _way(self, prepared: Prepared) -> Prepared:
         """ComfyUI or diffusers, where both would do."""
         if self.options.route != "auto":
-            self._taken(q.ROUTE, self.options.route, "--route")
+            self._taken(a.ROUTE, self.options.route, "--route")
             return prepared
         question = q.route_question(prepared.report.facts, self.recipe)
         if question is None:
@@ -146,7 +148,7 @@ class _Session:
 
     def _steps(self, prepared: Prepared) -> tuple[Step, ...]:
         """The table, and what of it is to be done."""
-        rows = q.table(prepared.plan, prepared.optional)
+        rows = table(prepared.plan, prepared.optional)
         if rows:
             tell("")
             tell("The plan; nothing of it is done yet:")
@@ -158,19 +160,28 @@ class _Session:
         if not ours:
             tell("There is nothing here that the doctor can do." if rows else "Nothing to do.")
             return ()
-        if q.STEPS in self.answers:
-            self._taken(q.STEPS, self.answers[q.STEPS], "--answers")
-            return q.chosen_by(self.answers[q.STEPS], rows)
         if self.wishes.only:
-            self._taken(q.STEPS, ", ".join(self.wishes.only), "--only")
+            self._taken(a.STEPS, ", ".join(self.wishes.only), "--only")
             return prepared.plan.steps
+        if a.STEPS in self.answers:
+            self._taken(a.STEPS, self.answers[a.STEPS], "--answers")
+            return chosen_by(self.answers[a.STEPS], rows)
         choices = tuple(q.Choice(n, f"{n:>2}. {row.step.title}") for n, row in ours.items())
-        question = q.Question(q.STEPS, "What is to be done? The ticked steps.", choices, "")
+        question = q.Question(a.STEPS, "What is to be done? The ticked steps.", choices, "")
         chosen = self.asking.many(question, [n for n, row in ours.items() if row.tick])
-        return tuple(row.step for n, row in ours.items() if n in chosen)
+        return self._torch(rows, tuple(row.step for n, row in ours.items() if n in chosen))
+
+    def _torch(self, rows: Sequence[Row], steps: tuple[Step, ...]) -> tuple[Step, ...]:
+        """The steps without PyTorch's where it is not to be replaced."""
+        question = q.torch_question(rows, steps)
+        if question is None or self._ask(question) == "here":
+            return steps
+        return tuple(step for step in steps if step.fix != q.TORCH)
 
     def _download(self, prepared: Prepared, steps: Sequence[Step]) -> tuple[Step, ...]:
-        """Fetch or not: the steps without downloads where not."""
+        """Fetch or not: the steps without downloads where not; --only has said so."""
+        if self.wishes.only:
+            return tuple(steps)
         question = q.download_question(steps, prepared.report.facts, prepared.report.files)
         if question is None or self._ask(question) == "true":
             return tuple(steps)
@@ -189,18 +200,27 @@ class _Session:
             self.console.note("interrupted; klein-doctor takes back what is open when it runs next")
             return report._replace(exit_code=Exit.INTERRUPTED)
 
+    def _pictured(self, report: Report) -> Report:
+        """With a test generation where one is wanted; who leaves here keeps what was done."""
+        from klein_doctor.wizard.generate import after_repair
+
+        try:
+            return after_repair(report, self.request, self.options, self.console, self._ask)
+        except Left:
+            return report
+
     def _ask(self, question: q.Question) -> str:
-        """The answer of the file, said in a line, else of the user."""
+        """The answer that was given beforehand, said in a line, else the user's."""
         answer = q.given(question, self.answers)
         if answer is None:
             return self.asking.one(question)
-        self._taken(question.key, answer, "--answers")
+        self._taken(question.key, answer, a.source_of(question.key, self.options))
         return answer
 
     def _taken(self, name: str, value: str, source: str) -> None:
         self.console.note(f"{name}: {value} (from {source})")
 
-    def _wish(self, **changed: str) -> None:
+    def _wish(self, **changed: Any) -> None:
         wish = self.request.wish._replace(**changed)
         self.request = dataclasses.replace(self.request, wish=wish)
 

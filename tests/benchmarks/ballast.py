@@ -9,9 +9,11 @@ would; then the diagnosis runs for both routes. Prints a Markdown table.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 # Takes memory in pieces until the driver says that no more than the wanted rest is free.
@@ -25,6 +27,25 @@ while (over := torch.cuda.mem_get_info()[0] - wanted) > 2**22:
 print("holding", flush=True)
 sys.stdin.read()
 """
+
+
+@contextlib.contextmanager
+def ballast(target: str, free_gib: float) -> Iterator[None]:
+    """Another process holds memory of the card while so many GiB stay free; 0: none does."""
+    if not free_gib:
+        yield
+        return
+    with subprocess.Popen(
+        [target, "-c", _HOLD, str(free_gib)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as holder:  # fmt: skip
+        assert holder.stdout is not None and holder.stdin is not None
+        try:
+            if holder.stdout.readline().strip() != "holding":
+                raise SystemExit("the ballast did not hold")
+            yield
+        finally:
+            holder.stdin.close()
 
 
 def judged(target: str, route: str) -> dict[str, Any]:
@@ -55,16 +76,9 @@ def main() -> None:
     print("| GiB wanted free | by NVML | route | plan | said |")
     print("|---|---|---|---|---|")
     for wanted in options.free:
-        with subprocess.Popen(
-            [options.target, "-c", _HOLD, str(wanted)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        ) as ballast:  # fmt: skip
-            assert ballast.stdout is not None and ballast.stdin is not None
-            if ballast.stdout.readline().strip() != "holding":
-                raise SystemExit("the ballast did not hold")
+        with ballast(options.target, wanted):
             for route in ("comfyui", "diffusers"):
                 print(row(options.target, wanted, route), flush=True)
-            ballast.stdin.close()
 
 
 if __name__ == "__main__":

@@ -162,20 +162,26 @@ def update(kind: str = "manual", **changes: object) -> Outcome:
     return judge_one("comfyui-too-old", facts)
 
 
-def checkout(branch: str = "master", dirty: object = Known(False)) -> object:
-    return Known(Checkout(a.COMMIT, branch, dirty))
+def checkout(branch: str = "master", dirty: object = Known(False), **more: object) -> object:
+    return Known(Checkout(a.COMMIT, branch, dirty, **more))
 
 
-def test_a_clean_checkout_is_pulled_and_its_requirements_installed() -> None:
-    pull, install = commands(update(checkout=checkout()))
-    assert pull == "git -C ~/ComfyUI pull"
+@pytest.mark.parametrize("kind", ["manual", "comfy-cli"])
+def test_a_clean_checkout_is_moved_to_a_release_then_its_requirements(kind: str) -> None:
+    found = update(kind, checkout=checkout())
+    fetch, merge, install = commands(found)
+    assert fetch.startswith("git -C ~/ComfyUI fetch https://") and fetch.endswith(" tag v0.33.0")
+    assert merge == "git -C ~/ComfyUI merge --ff-only v0.33.0"
     assert install.endswith("-r ~/ComfyUI/requirements.txt")
     assert "torch==2.14.1+cu130 torchvision==0.29.1+cu130" in install
-    assert update(checkout=checkout()).fixes[0].grade == "ask"
+    assert [(fix.id, fix.grade) for fix in found.fixes] == [
+        ("update-comfyui", "ask"), ("install-requirements", "ask"),
+    ]  # fmt: skip
 
 
-def test_a_detached_one_goes_back_to_its_branch_first() -> None:
-    assert commands(update(checkout=checkout("")))[0] == "git -C ~/ComfyUI checkout master"
+def test_one_at_a_release_goes_to_the_next() -> None:
+    found = commands(update(checkout=checkout("", release="v0.9.1")))
+    assert found[1] == "git -C ~/ComfyUI checkout v0.33.0"
 
 
 @pytest.mark.parametrize(
@@ -184,6 +190,8 @@ def test_a_detached_one_goes_back_to_its_branch_first() -> None:
         ("manual", checkout(dirty=Known(True)), "git status"),
         ("manual", checkout(dirty=NOT_READ), "git status"),
         ("manual", checkout("mine"), "branch other than master"),
+        ("manual", checkout(""), "no release"),
+        ("manual", checkout(shallow=True), "unshallow"),
         ("manual", Known(None), "as it was installed"),
         ("manual", NOT_READ, "as it was installed"),
         ("portable", checkout(), "update_comfyui.bat"),
@@ -196,11 +204,6 @@ def test_a_detached_one_goes_back_to_its_branch_first() -> None:
 def test_what_its_owner_updates_is_left_to_him(kind: str, state: object, says: str) -> None:
     (fix,) = update(kind, checkout=state).fixes
     assert (fix.grade, fix.commands) == ("manual", ()) and says in fix.summary
-
-
-def test_comfy_cli_updates_the_one_that_is_judged() -> None:
-    found = update("comfy-cli", checkout=checkout())
-    assert commands(found) == ["comfy --workspace ~/ComfyUI update comfy"]
 
 
 # --- comfyui-requirements-stale --------------------------------------------------------------

@@ -184,3 +184,10 @@ def test_where_nothing_would_go_into_it_nothing_is_said() -> None:
 @pytest.mark.parametrize("field", ["interpreter", "surroundings", "comfyui"])
 def test_unread_it_is_unknown(field: str) -> None:
     assert alone("python-externally-managed", managed(**{field: NOT_READ})) is UNKNOWN
+
+
+def test_in_usr_the_system_s_python_needs_no_marker() -> None:
+    found = judge_one("python-externally-managed", python(kind="system", prefix=c.plain("/usr")))
+    assert (found.verdict, [r.id for r in found.fixes]) == (WARN, ["make-venv"])
+    facts = python(kind="system", prefix=c.plain("/usr/local"))
+    assert alone("python-externally-managed", facts) is PASS

@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pytest
 from acting import acted, begun, tree, undone
-from construct import machine
+from construct import guard, machine
 from package_index import PackageIndex, put_trio, wheel
 from targets import make_venv, put_record, site_packages
 
 from klein_doctor import recipe as recipes
 from klein_doctor.fixes.guard_torch import FIXES, ID, plan
-from klein_doctor.guard import CONSTRAINTS, repin, with_constraint
+from klein_doctor.guard import repin
+from klein_doctor.installation import CONSTRAINTS, Pin
 from klein_doctor.model import Facts, Finding, Harm, Known, Private, Repair, Verdict, known
+from klein_doctor.pip_conf import named, with_constraints
 from klein_doctor.steps import Case, Step, StepFailed
 from klein_doctor.transaction.packages import Change, change_packages
 
@@ -41,12 +43,12 @@ def env(**more: str) -> dict[str, str]:
     return {**kept, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_RETRIES": "0", **more}
 
 
-def step(top: Path, *manager: Path) -> Step:
+def step(top: Path, manager: Path | None = None) -> Step:
     return Step(
         ID, "keep torch", "config", "ask",
         {"python": str(top / "bin/python"), "isolated": False, "prefix": str(top),
          "conf": "pip.conf", "site_packages": [str(site_packages(top))],
-         "manager": [str(each) for each in manager]},
+         "manager": str(manager) if manager else ""},
     )  # fmt: skip
 
 
@@ -69,25 +71,22 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     make_venv(tmp_path / "env")
     for pin in TRIO:
         put_record(site_packages(tmp_path / "env"), *pin.split("=="))
-    monkeypatch.setattr("klein_doctor.fixes.guard_torch._refuse_another", lambda *_: None)
+    there = [named(tmp_path / "env" / CONSTRAINTS)]
+    monkeypatch.setattr("klein_doctor.fixes.guard_torch._told", lambda *_: there)
     return tmp_path / "env"
 
 
 def test_the_plan_names_what_is_written_and_kept() -> None:
-    facts = machine()
+    facts = machine()._replace(guard=Known(guard()))
     (found,) = planned(facts)
     assert (found.grade, found.kind, found.bytes) == ("ask", "config", 0)
     assert "torch, torchvision in ~/ComfyUI/.venv" in found.title
     assert "ComfyUI-Manager" in found.title
     assert [path.real.replace("~/ComfyUI/", "") for path in found.paths] == [
         f".venv/{CONSTRAINTS}", ".venv/pip.conf", "user/__manager/pip_blacklist.list",
-        "user/default/ComfyUI-Manager/pip_blacklist.list",
-        "custom_nodes/ComfyUI-Manager/pip_blacklist.list",
     ]  # fmt: skip
     assert found.clears == ("torch-unguarded:1",)
-    comfyui = known(facts.comfyui)
-    nodes = known(comfyui.custom_nodes)._replace(names=())
-    (found,) = planned(facts._replace(comfyui=Known(comfyui._replace(custom_nodes=Known(nodes)))))
+    (found,) = planned(facts._replace(guard=Known(guard(manager=None))))
     assert "ComfyUI-Manager" not in found.title
     assert len(found.paths) == 2
 
@@ -96,9 +95,13 @@ def test_by_hand_where_the_system_or_uv_has_it() -> None:
     facts = machine()
     around = known(facts.surroundings)._replace(managed=Private.plain("/usr/EXTERNALLY-MANAGED"))
     assert planned(facts._replace(surroundings=Known(around)))[0].grade == "manual"
-    python = known(facts.interpreter)._replace(kind="uv", has_pip=False)
+    python = known(facts.interpreter)._replace(kind="uv venv", has_pip=False)
     (found,) = planned(facts._replace(interpreter=Known(python)))
     assert (found.grade, "UV_CONSTRAINT" in found.title) == ("manual", True)
+    assert [command[0] for command in found.commands] == [python.path, "export"]
+    pin = Pin("torch", "==2.13.0", Private.plain("/etc/c.txt"), False)
+    (found,) = planned(facts._replace(guard=Known(guard(pip=(pin,)))))
+    assert (found.grade, "/etc/c.txt asks for torch==2.13.0" in found.title) == ("manual", True)
 
 
 def test_pip_obeys_it_and_it_can_be_taken_back(top: Path, tmp_path: Path) -> None:
@@ -138,7 +141,7 @@ def test_a_second_run_changes_nothing(bare: Path, tmp_path: Path) -> None:
     (lists / "pip_blacklist.list").write_bytes(b"xformers\r\ntorch")
     first = (bare / "pip.conf", b"[global]\r\n# mine\r\nindex-url = http://127.0.0.1/x\r\n")
     first[0].write_bytes(first[1])
-    acted(FIX, step(bare, tmp_path / "no", lists), tmp_path / "run")
+    acted(FIX, step(bare, lists), tmp_path / "run")
     listed = (lists / "pip_blacklist.list").read_bytes()
     assert listed == b"xformers\r\ntorch\r\ntorchvision\r\ntorchaudio\r\n"
     assert first[0].read_bytes() == first[1] + (
@@ -170,8 +173,8 @@ def test_a_second_run_changes_nothing(bare: Path, tmp_path: Path) -> None:
     ],
 )
 def test_the_rest_of_the_configuration_stays(before: str, after: str) -> None:
-    assert with_constraint(before, "/c") == after
-    assert with_constraint(after, "/c") == after
+    assert with_constraints(before, ["/c"]) == after
+    assert with_constraints(after, ["/c"]) == after
 
 
 @pytest.mark.parametrize("hostile", [b"constraint = x\n", b"[a]\n[a]\n", b"\xff\xfe[\x00", b"\0"])
@@ -190,11 +193,69 @@ def test_a_file_of_the_same_name_is_not_overwritten(bare: Path, tmp_path: Path) 
     assert (bare / CONSTRAINTS).read_text() == "numpy<2\n"
 
 
-def test_constraints_of_the_users_own_are_not_silenced(top: Path, tmp_path: Path) -> None:
+def test_constraints_of_the_users_own_stay_in_force_beside_it(top: Path, tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    (config / "pip").mkdir(parents=True)
+    (tmp_path / "mine.txt").write_text("other<2\n")
+    mine = f"[install]\nconstraint = {tmp_path / 'mine.txt'}\n"
+    (config / "pip" / "pip.conf").write_text(mine)
+    told = env(XDG_CONFIG_HOME=str(config))
+    _, journal = acted(FIX, step(top), tmp_path / "run", told)
+    with PackageIndex() as index:
+        put_trio(index, "simple", torch="2.15.0", cuda="13.2")
+        index.add(wheel("node", "1.0", requires=["torch>=2.15"]), wheel("other", "2.0"))
+        for name in ("node", "other"):
+            argv = [top / "bin/python", "-m", "pip", "install", "--index-url", index.url(), name]
+            ran = subprocess.run(argv, check=False, env=told, capture_output=True, text=True)
+            assert ran.returncode == 1 and "constraint" in (ran.stdout + ran.stderr).lower()
+    # Another turn finds nothing more to do.
+    there = (top / "pip.conf").read_text()
+    assert "already" in acted(FIX, step(top), tmp_path / "again", told)[0]
+    assert (top / "pip.conf").read_text() == there
+    assert (config / "pip" / "pip.conf").read_text() == mine
+    assert undone(journal) == []
+    assert not (top / "pip.conf").exists()
+
+
+def test_what_counts_before_the_environments_file_is_told_and_taken_back(
+    top: Path, tmp_path: Path
+) -> None:
     own = tmp_path / "own.conf"
     own.write_text("[install]\nconstraint = /mine.txt\n")
-    with pytest.raises(StepFailed, match=r"mine\.txt"):
-        acted(FIX, step(top), tmp_path / "run", env(PIP_CONFIG_FILE=str(own)))
+    transaction = begun(step(top), tmp_path / "run", env(PIP_CONFIG_FILE=str(own)))
+    with pytest.raises(StepFailed, match=r"PIP_CONFIG_FILE, and does not read it: add "):
+        FIX.act(step(top), transaction)
+    assert undone(transaction.journal) == []
+    assert not (top / "pip.conf").exists()
+    transaction = begun(step(top), tmp_path / "run", env(PIP_CONSTRAINT="/mine.txt"))
+    with pytest.raises(StepFailed, match="PIP_CONSTRAINT"):
+        FIX.act(step(top), transaction)
+    assert undone(transaction.journal) == []
+
+
+def test_uv_obeys_what_is_told_for_by_hand(bare: Path, tmp_path: Path) -> None:
+    uv = pytest.importorskip("uv").find_uv_bin()
+    python = known(machine().interpreter)._replace(
+        path=Private.plain(str(bare / "bin/python")), prefix=Private.plain(str(bare)),
+        kind="uv venv", has_pip=False,
+    )  # fmt: skip
+    facts = machine()._replace(interpreter=Known(python))
+    write, setting = (
+        [part if isinstance(part, str) else part.real for part in command]
+        for command in planned(facts)[0].commands
+    )
+    subprocess.run(write, check=True, env=env())
+    name, _, place = setting[1].partition("=")
+    with PackageIndex() as index:
+        put_trio(index, "simple", torch="2.15.0", cuda="13.2")
+        index.add(wheel("node", "1.0", requires=["torch>=2.15"]))
+        argv = [uv, "pip", "install", "--python", bare / "bin/python", "--index-url", index.url(),
+                "node"]  # fmt: skip
+        told = env(UV_CACHE_DIR=str(tmp_path / "cache"), UV_NO_CONFIG="1", **{name: place})
+        ran = subprocess.run(argv, check=False, env=told, capture_output=True, text=True)
+        assert ran.returncode == 1 and "torch==2.14.1" in ran.stderr
+        del told[name]
+        assert subprocess.run(argv, check=False, env=told, capture_output=True).returncode == 0
 
 
 def test_without_torch_there_is_nothing_to_keep(bare: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import around
 import pytest
 from acting import acted, begun, tree, undone
 from construct import machine
@@ -14,7 +15,7 @@ from package_index import PackageIndex, put_trio, wheel
 
 from klein_doctor import recipe as recipes
 from klein_doctor.fixes.make_venv import FIXES, ID, plan
-from klein_doctor.model import Facts, Finding, Harm, Known, Repair, Verdict
+from klein_doctor.model import Facts, Finding, Harm, Known, Private, Repair, Verdict, known
 from klein_doctor.steps import Case, Step, StepFailed
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="paths as on Linux")
@@ -51,7 +52,8 @@ def step(root: Path, index: PackageIndex) -> Step:
         ID, "make", "packages", "ask",
         {"python": sys.executable, "folder": str(root / ".venv"),
          "new": str(root / ".venv/bin/python"), "install": PINS, "index": index.url("cu130"),
-         "requirements": str(root / "requirements.txt")},
+         "requirements": str(root / "requirements.txt"), "spares": [],
+         "start": f"{root}/.venv/bin/python {root}/main.py"},
     )  # fmt: skip
 
 
@@ -61,14 +63,38 @@ def serve(index: PackageIndex) -> None:
     index.add(wheel("needed", "1.0"))
 
 
+def system(facts: Facts) -> Facts:
+    """ComfyUI has no environment of its own: the system's Python runs it."""
+    python = known(facts.interpreter)._replace(kind="system", prefix=Private.plain("/usr"))
+    found = around.search(around.install(python=None, python_from=""))
+    return facts._replace(interpreter=Known(python), search=Known(found))
+
+
 def test_the_plan_says_where_it_will_be_and_how_to_start_with_it() -> None:
-    step = planned(machine())
+    step = planned(system(machine()))
     assert step.grade == "ask"
     assert [path.real for path in step.paths] == ["~/ComfyUI/.venv"]
-    assert "start ComfyUI with ~/ComfyUI/.venv/bin/python" in step.title
+    assert "start ComfyUI with ~/ComfyUI/.venv/bin/python ~/ComfyUI/main.py" in step.title
     assert step.bytes is None
     assert step.clears == ("python-externally-managed:1",)
-    assert step.commands[1][4:6] == tuple(PINS)
+    assert step.commands[1][4:7] == (*PINS, "torchaudio==2.11.0+cu130")
+    assert step.python is not None and step.python.real == "~/ComfyUI/.venv/bin/python"
+
+
+def test_where_comfyui_has_one_of_its_own_the_new_one_lies_beside_it() -> None:
+    step = planned(machine())
+    assert [path.real for path in step.paths] == ["~/ComfyUI/.venv-klein"]
+    elsewhere = known(machine().interpreter)._replace(prefix=Private.plain("~/other"))
+    step = planned(machine()._replace(interpreter=Known(elsewhere)))  # named by --python
+    assert [path.real for path in step.paths] == ["~/ComfyUI/.venv-klein"]
+    private = known(machine().interpreter)._replace(prefix=Private.plain("~/ComfyUI/.venv-klein"))
+    assert planned(machine()._replace(interpreter=Known(private))).grade == "manual"
+
+
+@pytest.mark.parametrize("kind", ["portable", "desktop", "stability-matrix", "pinokio"])
+def test_a_launcher_would_not_start_it(kind: str) -> None:
+    facts = machine()._replace(comfyui=Known(around.comfyui(kind=kind)))
+    assert planned(facts).grade == "manual"
 
 
 def test_by_hand_without_comfyui() -> None:

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from repositories import git
 
+from klein_doctor.installation import Checkout
 from klein_doctor.model import Known, Unknown
 from klein_doctor.privacy import Redactor
 from klein_doctor.probes.git_state import _entries, _Odd, read_checkout
@@ -20,20 +22,6 @@ from klein_doctor.probes.outside import Outside
 # There is no doubt about times that lie this far back.
 LONG_AGO = 1_600_000_000
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="there is no git here")
-
-
-def git(folder: Path, *arguments: str) -> str:
-    env = {
-        name: value for name, value in os.environ.items() if not name.startswith("GIT_")
-    } | {
-        "HOME": str(folder), "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "core.autocrlf", "GIT_CONFIG_VALUE_0": "false",
-    }  # fmt: skip
-    names = ("-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false")
-    done = subprocess.run(
-        ["git", *names, *arguments], cwd=folder, env=env, capture_output=True, text=True, check=True
-    )
-    return done.stdout.strip()
 
 
 def put(root: Path, name: str, content: str) -> Path:
@@ -326,3 +314,25 @@ def test_a_damaged_index_makes_it_raise_nothing(
     raw[place % len(raw)] = value
     (root / ".git/index").write_bytes(raw)
     assert isinstance(state(root)[2], (Known, Unknown))
+
+
+def told(root: Path) -> Checkout:
+    found = read_checkout(outside(), root)
+    assert isinstance(found, Known) and found.value is not None
+    return found.value
+
+
+def test_a_release_is_told_by_its_tag_and_a_cut_history_by_its_mark(
+    checkout: Path, tmp_path: Path
+) -> None:
+    for name in ("mine", "v0.9"):
+        git(checkout, "tag", name)
+    assert told(checkout).release == "v0.9"
+    put(checkout, "a.py", "second\n")
+    git(checkout, "commit", "-q", "-am", "second")
+    assert (told(checkout).release, told(checkout).shallow) == ("", False)
+    git(checkout, "tag", "-a", "-m", "with words", "v1.0")
+    git(checkout, "pack-refs", "--all")
+    assert told(checkout).release == "v1.0"
+    git(tmp_path, "clone", "-q", "--depth", "1", checkout.as_uri(), "cut")
+    assert told(tmp_path / "cut").shallow

@@ -60,7 +60,7 @@ def real(value: Private | None) -> str | None:
 
 def test_a_real_environment_with_nothing_around_it(tmp_path: Path) -> None:
     found = read(make_venv(tmp_path / "env"))
-    assert found == Surroundings(None, "", None, (), None, False, None, False, False, ())
+    assert found == Surroundings(None, "", None, (), None, False, None, False, False, (), False)
 
 
 # --- who manages it --------------------------------------------------------------------------
@@ -372,4 +372,4 @@ def test_a_hostile_environment_is_survived(tmp_path: Path) -> None:
     (tmp_path / "usr/lib/python3.12/EXTERNALLY-MANAGED").symlink_to("EXTERNALLY-MANAGED")
     odd = "\0\udcff" + "x" * 5000 + ":" * 5000
     found = read(python, PATH=odd, LD_LIBRARY_PATH="/" + odd, HOME=odd, PYTHONUSERBASE=odd)
-    assert found == Surroundings(None, "", None, (), None, False, None, False, False, ())
+    assert found == Surroundings(None, "", None, (), None, False, None, False, False, (), False)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -19,11 +20,12 @@ from pathlib import Path
 
 import package_index as p
 from command import COMMAND, Ran, clean_environment
-from model_files import put_real
+from model_files import header, put_real
 from standin import build_libcuda, build_standin, describe, gpu
 from targets import put_record, site_packages
 from trees import PINS, put_comfyui
 
+from klein_doctor.identity.layouts import Expected
 from klein_doctor.rehearse.hub import Hub, HubFile, Repository
 
 LIMIT_S = 180
@@ -56,33 +58,37 @@ CACHES = (STATE, "caches")
 class Scene:
     """The machine below a folder; hub and index serve what mends it.
 
-    healthy: everything is right from the beginning.
+    healthy: everything is right from the beginning. small: the VAE that is fetched has a few
+    megabytes, which the recipe says are it.
     """
 
     def __init__(self, top: Path, index: p.PackageIndex, hub: Hub, libraries: tuple[Path, ...],
-                 *, healthy: bool = False, vae: bool = True):  # fmt: skip
+                 *, healthy: bool = False, vae: bool = True, small: bool = False):  # fmt: skip
         self.top, self.index, self.hub = top, index, hub
         self.comfyui = top / "home" / "ComfyUI"
         self.venv = self.comfyui / ".venv"
         self.launcher = self.comfyui / "run.sh"
         self.vae = self.comfyui / "models" / "vae" / "flux2-vae.safetensors"
-        self._libraries = libraries
+        self.libraries, self._small = libraries, small
         self._build(healthy, vae)
         self.env = self._environment()
 
-    def doctor(self, *arguments: str, env: Mapping[str, str] | None = None) -> Ran:
-        """Run the doctor on this machine to its end."""
+    def doctor(
+        self, *arguments: str, env: Mapping[str, str] | None = None, state: str = STATE
+    ) -> Ran:
+        """Run the doctor on this machine to its end. state: "" for where a user's would be."""
         done = subprocess.run(
-            self.command(*arguments), env={**self.env, **(env or {})}, cwd=self.top,
+            self.command(*arguments, state=state), env={**self.env, **(env or {})}, cwd=self.top,
             stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT_S, check=False,
         )  # fmt: skip
         return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
 
-    def command(self, *arguments: str) -> list[str]:
+    def command(self, *arguments: str, state: str = STATE) -> list[str]:
         """The doctor's command line for this machine."""
+        kept = ["--state-dir", str(self.top / state)] if state else []
         return [
-            *COMMAND, *arguments, "--comfyui", str(self.comfyui), "--state-dir",
-            str(self.top / STATE), "--recipe", str(self.top / "recipe"),
+            *COMMAND, *arguments, "--comfyui", str(self.comfyui), *kept,
+            "--recipe", str(self.top / "recipe"),
         ]  # fmt: skip
 
     def tree(self) -> dict[str, str]:
@@ -155,13 +161,15 @@ class Scene:
         (recipe / "torch.toml").write_text(
             f'[[install]]\nvariant = "cu130"\nindex_url = "{self.index.url("cu130")}"\n'
         )
-        file = vae_file()
+        folder, file, digest = "parts", vae_file(), vae_digest()
+        if self._small:
+            folder, file, digest = "small", small_vae(), _digest(small_vae())
         rows = (
             f'[[repository]]\nid = "mini"\nname = "{REPOSITORY}"\nrevision = "{REVISION}"\n'
             'license = "Apache-2.0"\nsource = "here"\nas_of = "2026-11-24"\n'
             '[[asset]]\nroute = "comfyui"\nrole = "vae"\nrepository = "mini"\n'
-            f'path = "parts/flux2-vae.safetensors"\nbytes = {file.stat().st_size}\n'
-            f'sha256 = "{vae_digest()}"\nsource = "here"\nas_of = "2026-11-24"\n'
+            f'path = "{folder}/flux2-vae.safetensors"\nbytes = {file.stat().st_size}\n'
+            f'sha256 = "{digest}"\nsource = "here"\nas_of = "2026-11-24"\n'
         )
         (recipe / "downloads.toml").write_text(f'[sources]\nhere = "made for this"\n{rows}')
 
@@ -169,10 +177,10 @@ class Scene:
         home = self.top / "home"
         caches = self.top / "caches"
         caches.mkdir(exist_ok=True)
-        told = describe(caches, CARD, *self._libraries)
+        told = describe(caches, CARD, *self.libraries)
         return {
             **clean_environment(), "HOME": str(home), "HF_ENDPOINT": self.hub.endpoint,
-            "NO_PROXY": "*", "PIP_CONFIG_FILE": os.devnull, "PIP_NO_CACHE_DIR": "1",
+            "NO_PROXY": "*", "XDG_CONFIG_DIRS": str(caches), "PIP_NO_CACHE_DIR": "1",
             "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_INDEX_URL": self.index.url("simple"),
             "LD_LIBRARY_PATH": told["LD_LIBRARY_PATH"], "NVML_STANDIN": told["NVML_STANDIN"],
             "TMPDIR": str(caches),
@@ -182,11 +190,15 @@ class Scene:
 def serve(index: p.PackageIndex, hub: Hub) -> None:
     """Fill them with what a scene begins with, and with what mends it."""
     p.put_trio(index, "cu130")
-    p.put_trio(index, "cu130", torch="2.11.0", torchvision="0.26.0")
+    index.add(p.torch_wheel("2.11.0+cu130"), p.torchvision_wheel("0.26.0+cu130", "2.11.0"),
+              index="cu130")  # fmt: skip
     p.put_trio(index, "old", torch="2.11.0", torchvision="0.26.0", cuda="12.6", archs=OLD)
     index.add(p.torchvision_wheel("0.25.0+cu126", "2.10.0"), index="old")
-    file = HubFile(vae_file(), sha256=vae_digest())
-    hub.add(Repository(REPOSITORY, REVISION, {"parts/flux2-vae.safetensors": file}))
+    files = {
+        "parts/flux2-vae.safetensors": HubFile(vae_file(), sha256=vae_digest()),
+        "small/flux2-vae.safetensors": HubFile(small_vae(), sha256=_digest(small_vae())),
+    }
+    hub.add(Repository(REPOSITORY, REVISION, files))
 
 
 def libraries(folder: Path) -> tuple[Path, ...]:
@@ -217,6 +229,16 @@ def vae_file() -> Path:
     with open(path, "r+b") as stream:  # zeros at its end would say that it broke off
         stream.seek(-(7 << 17), os.SEEK_END)
         stream.write(b"weights" * (1 << 17))
+    return path
+
+
+@lru_cache(maxsize=1)
+def small_vae() -> Path:
+    """A sound file of 6 MB that no table of the doctor's own knows."""
+    template()
+    start, size = header({"small.decoder.weight": Expected("F32", (1200, 1250))})
+    path = _TEMPLATES / "small-vae.safetensors"
+    path.write_bytes(start + random.Random(1).randbytes(size))
     return path
 
 

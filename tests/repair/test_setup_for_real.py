@@ -14,7 +14,7 @@ def asked(scene: Scene, *arguments: str) -> t.Terminal:
     return t.Terminal(scene.command("setup", *arguments), {**scene.env, "TERM": "xterm-256color"})
 
 
-def test_enter_all_the_way_mends_it_and_undo_takes_it_back(
+def test_what_is_said_yes_to_is_mended_and_undo_takes_it_back(
     make_scene: Callable[..., Scene],
 ) -> None:
     scene = make_scene()
@@ -26,15 +26,22 @@ def test_enter_all_the_way_mends_it_and_undo_takes_it_back(
         seen.type(t.ENTER)
         seen.until("Space ticks")
         seen.type(t.ENTER)
+        seen.until("Do it?")
+        seen.until("Esc leaves")
+        assert scene.tree() == before
+        seen.type(t.DOWN + t.ENTER)
         seen.until("0.34 GB")
         seen.until("Esc leaves")
         assert scene.tree() == before
         seen.type(t.ENTER)
+        seen.until("three test pictures")  # the torch of this machine is none that could draw
+        seen.until("Esc leaves")
+        seen.type(t.DOWN + t.ENTER)
         seen.until("To take it back: klein-doctor undo")
         assert seen.end() == 0
     finally:
         seen.close()
-    left = {"asset-unverified", "comfyui-exposed", "flash-attention-forced"}
+    left = {"comfyui-exposed", "flash-attention-forced"}
     ran = scene.doctor("--format", "json")
     assert set(s.red(ran)) == left
     assert "fail" not in ran.verdicts().values()

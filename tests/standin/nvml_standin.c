@@ -213,6 +213,19 @@ result nvmlDeviceGetUUID(device handle, char *out, unsigned size)
     return text_of(handle, "uuid", out, size);
 }
 
+result nvmlDeviceGetHandleByUUID(const char *uuid, device *out)
+{
+    char found[VALUE_SIZE];
+    unsigned count = 0, index;
+    result code = nvmlDeviceGetCount_v2(&count);
+    for (index = 0; !code && index < count; index++) {
+        code = nvmlDeviceGetHandleByIndex_v2(index, out);
+        if (!code && !nvmlDeviceGetUUID(*out, found, sizeof found) && !strcmp(found, uuid))
+            return SUCCESS;
+    }
+    return code ? code : NOT_FOUND;
+}
+
 result nvmlDeviceGetCudaComputeCapability(device handle, int *major, int *minor)
 {
     char value[VALUE_SIZE] = "";

@@ -10,13 +10,22 @@ import select
 import signal
 import struct
 import subprocess
+import sys
 import termios
 import time
 from collections.abc import Mapping, Sequence
 
 WAIT_S = 20.0
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[()][AB0]|\x1b[=>78]|\r")
-UP, DOWN, ENTER, ESC, CTRL_C = "\x1b[A", "\x1b[B", "\r", "\x1b", "\x03"
+UP, DOWN, ENTER, ESC, CTRL_C, CTRL_D = "\x1b[A", "\x1b[B", "\r", "\x1b", "\x03", "\x04"
+
+
+# Makes the terminal the program's own, so that Ctrl-C there is a signal.
+_OWN = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
 
 
 class Terminal:
@@ -26,8 +35,8 @@ class Terminal:
         self.master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         self.process = subprocess.Popen(
-            command, env=dict(env), stdin=slave, stdout=slave, stderr=slave, close_fds=True,
-            start_new_session=True,
+            [sys.executable, "-S", "-c", _OWN, *command], env=dict(env), stdin=slave,
+            stdout=slave, stderr=slave, close_fds=True, start_new_session=True,
         )  # fmt: skip
         os.close(slave)
         self.raw = ""

@@ -6,11 +6,13 @@ import pytest
 import recorded
 
 from klein_doctor import recipe as recipes
+from klein_doctor.chosen import chosen_by, table
 from klein_doctor.exits import UsageError
 from klein_doctor.installation import Install, Search
 from klein_doctor.model import Known, Private, Verdict
 from klein_doctor.recipe_messages import load_known
 from klein_doctor.steps import Plan, Step
+from klein_doctor.symptoms import checks_of, led
 from klein_doctor.wizard import questions as q
 from klein_doctor.wizard.offer import fixable
 from klein_doctor.wizard.shown import plan_lines
@@ -43,28 +45,27 @@ def test_a_running_install_comes_first_and_then_the_last_used() -> None:
 def test_what_happened_leads_to_checks() -> None:
     rows = load_known().symptoms
     for choice in q.symptom_question().choices:
-        checks = q.checks_of(choice.value, rows)
+        checks = checks_of(choice.value, rows)
         assert bool(checks) is (choice.value not in ("nothing", "error"))
 
 
 def test_what_explains_the_symptom_leads() -> None:
     red = [f for f in REPORT.findings if f.verdict is Verdict.FAIL]
-    leading = q.explaining(REPORT.findings, [red[-1].check])
-    ordered = q.first(REPORT.findings, leading)
+    ordered = led(REPORT, [red[-1].check]).findings
     assert ordered[0].check == red[-1].check
     assert sorted(ordered) == sorted(REPORT.findings)
 
 
 def test_steps_are_ticked_by_what_they_mend_and_touch() -> None:
     plan = Plan((step("a"), step("b", touches=("sage",)), step("c", grade="manual")))
-    rows = q.table(plan, Plan((step("w"), step("a"))))
+    rows = table(plan, Plan((step("w"), step("a"))))
     assert [(row.step.fix, row.tick) for row in rows] == [
         ("a", True), ("b", False), ("c", None), ("w", False),
     ]  # fmt: skip
-    chosen = {n: [s.fix for s in q.chosen_by(n, rows)] for n in ("all", "fails", "none", "w,a")}
+    chosen = {n: [s.fix for s in chosen_by(n, rows)] for n in ("all", "fails", "none", "w,a")}
     assert chosen == {"all": ["a", "b", "w"], "fails": ["a", "b"], "none": [], "w,a": ["a", "w"]}
     with pytest.raises(UsageError, match="steps = 'c'; there are all, fails, none, a, b, w"):
-        q.chosen_by("c", rows)
+        chosen_by("c", rows)
 
 
 def test_the_environment_is_asked_for_where_something_is_touched() -> None:
@@ -83,9 +84,10 @@ def test_a_route_is_asked_for_where_two_fit() -> None:
     facts = recorded.report("healthy-rtx5070-linux-cu130").facts
     bare = facts._replace(comfyui=Known(None), route=Known("auto"))
     question = q.route_question(bare, recipe)
-    if question is not None:
-        assert question.choices[0].value == question.default == "comfyui"
-        assert all(choice.more for choice in question.choices)
+    assert question is not None
+    assert question.choices[0].value == question.default == "comfyui"
+    assert "recommended" in question.choices[0].label
+    assert all("GiB" in choice.more for choice in question.choices)
     assert q.route_question(bare._replace(route=Known("diffusers")), recipe) is None
 
 
@@ -94,21 +96,21 @@ def test_a_download_says_size_and_place() -> None:
     question = q.download_question([fetch, step("a")], REPORT.facts, "the VAE")
     assert question is not None
     assert question.text == "Download 12.00 GB to /m/vae (here already: the VAE)?"
-    assert q.given(question, {"download": "no"}) == "false"
+    assert q.given(question, {"download": "false"}) == "false"
     assert q.download_question([step("a")], REPORT.facts, "") is None
     unknown = q.download_question([fetch._replace(bytes=None)], REPORT.facts, "")
     assert unknown is not None
     assert "told while it runs" in unknown.text
 
 
-@pytest.mark.parametrize("width", [60, 79, 99])
+@pytest.mark.parametrize("width", [20, 29, 59, 60, 79, 99])
 def test_the_table_keeps_to_its_width(width: int) -> None:
     one = step("a", bytes=12_345_678_901, title="word " * 40, touches=("x" * 30, "y" * 30))
     two = step("b", "packages", bytes=None, title="n" * 200)
-    rows = q.table(Plan((one, two)), Plan(()))
+    rows = table(Plan((one, two)), Plan(()))
     lines = list(plan_lines(rows, width))
     assert max(map(len, lines)) <= width
-    assert "12.35 GB" in "".join(lines)
+    assert "12.35 GB" in " ".join("".join(lines).split())
 
 
 def test_the_offer_is_for_what_a_fix_mends() -> None:
