@@ -21,6 +21,7 @@ from klein_doctor.outcomes import gib, passed, unknown
 from klein_doctor.recipe import Recipe
 from klein_doctor.registry import check
 
+_MOST_RENAMED = 6  # files of one finding
 Judged = Outcome | tuple[Outcome, ...] | tuple[()]
 _READS = (
     "The headers of the model files in every folder ComfyUI searches, in its own order: names, "
@@ -74,8 +75,9 @@ def _wrong(facts: Facts, recipe: Recipe, role: Role) -> Judged:
     if not others or (not found and elsewhere(models, role.id)):
         return ()
     first = _worst(others, role.id)
+    misnamed = [f.path for f in others if f.named_for == role.id]
     more = f" {len(others) - 1} more in its folder are no {role.says} either." if others[1:] else ""
-    fixes = [_rename(first)] if first.named_for == role.id else []
+    fixes = [_rename(first, len(misnamed))] if misnamed else []
     if not found:
         fixes.append(fetch(facts, recipe, role.id))
     return Outcome(
@@ -85,14 +87,21 @@ def _wrong(facts: Facts, recipe: Recipe, role: Role) -> Judged:
         else f"What is there is not the {role.says}",
         f"By its content it is {first.says}.{more}",
         subject=first.path,
-        evidence={"family": first.family, "size": first.size, "files": _names(others)},
+        evidence={
+            "family": first.family,
+            "size": first.size,
+            "files": _names(others),
+            **({"misnamed": tuple(misnamed[:_MOST_RENAMED])} if misnamed else {}),
+        },
         fixes=tuple(fixes),
     )
 
 
-def _rename(file: ModelFile) -> Repair:
+def _rename(file: ModelFile, count: int) -> Repair:
     what = file.family or "unknown"
     summary = f"give the file a name that says what it is ({what}), in place"
+    if count > 1:
+        summary = f"give these {count} files names that say what they are, in place"
     return Repair("rename-asset", "move", "ask", summary)
 
 

@@ -154,12 +154,15 @@ def _broken(file: PathsFile) -> Outcome:
         f"Of this file it is said: {file.fault}. ComfyUI ends its start over it.",
         subject=file.path,
         evidence={"line": file.line, "fault": file.fault},
-        fixes=(
-            Repair(
-                "repair-model-paths", "config", "ask", "correct the file, or put it aside for now"
-            ),
-        ),
+        fixes=(_mend(file),),
     )
+
+
+def _mend(file: PathsFile) -> Repair:
+    if file.cure:
+        return Repair("repair-model-paths", "config", "ask", f"mend the file: {file.cure}")
+    words = "correct the file by hand, or put it aside for now"
+    return Repair("repair-model-paths", "config", "manual", words)
 
 
 def _leads_nowhere(file: PathsFile, folders: tuple[ModelFolder, ...] | None) -> Outcome | None:
@@ -186,7 +189,14 @@ def _leads_nowhere(file: PathsFile, folders: tuple[ModelFolder, ...] | None) -> 
         "mistyped, or the disk is not mounted. Models kept there are not seen.",
         subject=file.path,
         evidence={"sections": tuple(sorted(gone)), "missing": tuple(absent[:10])},
-        fixes=(Repair("repair-model-paths", "config", "ask", "correct base_path, or take it out"),),
+        fixes=(
+            Repair(
+                "repair-model-paths",
+                "config",
+                "ask",
+                "point it to where the folders are now, or comment it out",
+            ),
+        ),
     )
 
 
@@ -238,9 +248,7 @@ def _shadow(file: ModelFile, winner: ModelFile, another: bool) -> Outcome:
         f"The {BY_ID[file.role].says} in the folder after it is never reached.",
         subject=winner.path,
         evidence={"hidden": file.path},
-        fixes=(
-            Repair("repair-model-paths", "config", "ask", "rename the first one to what it is"),
-        ),
+        fixes=(Repair("repair-model-paths", "move", "ask", "rename the first one to what it is"),),
     )
 
 
@@ -250,5 +258,7 @@ def _no_folder(comfyui: ComfyUI) -> Outcome:
         "None of ComfyUI's model folders exists",
         "Its base directory holds no models folder; it was likely moved or is named wrongly.",
         subject=comfyui.base,
-        fixes=(Repair("repair-model-paths", "config", "ask", "name the right --base-directory"),),
+        fixes=(
+            Repair("repair-model-paths", "config", "manual", "name the right --base-directory"),
+        ),
     )

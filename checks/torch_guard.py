@@ -34,6 +34,7 @@ _GUARD: tuple[tuple[str, ...], ...] = (("klein-doctor", "--fix", "--only", "guar
     family="torch",
     title="Something keeps custom nodes from replacing PyTorch",
     harm=Harm.NOTE,
+    requires=("python-broken",),
     reads="The constraints that pip keeps to in the environment that runs ComfyUI (its pip.conf, "
     "the user's, the system's, PIP_CONSTRAINT; for uv, UV_CONSTRAINT), and the list of what "
     "ComfyUI-Manager never installs (pip_blacklist.list).",

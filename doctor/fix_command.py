@@ -27,6 +27,7 @@ from klein_doctor.repair import (
     Prepared,
     RollbackFailed,
     carry_out,
+    needs_reboot,
     prepare,
     recover_first,
     tidy,
@@ -139,6 +140,8 @@ def _done(prepared: Prepared, options: argparse.Namespace, console: Lines) -> Re
         return mended(prepared, steps, options, console)
     tidy(prepared)
     console.note("nothing the doctor can do" if steps else "nothing to do")
+    if needs_reboot(prepared.report.findings):
+        return prepared.report._replace(reboot_needed=True, exit_code=Exit.REBOOT)
     return prepared.report
 
 

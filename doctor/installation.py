@@ -170,6 +170,7 @@ class PathsFile(NamedTuple):
 
     fault: why it cannot be used, "" when it can. line: where, 0 unknown.
     missing: what it names that does not exist, as ``section/category`` and path.
+    cure: how a faulty one can be mended without knowing what was meant, in words; "" by hand alone.
     """
 
     path: Private
@@ -177,6 +178,7 @@ class PathsFile(NamedTuple):
     line: int
     missing: tuple[tuple[str, Private], ...]
     folders: int
+    cure: str = ""
 
 
 class ComfyUI(NamedTuple):

@@ -37,7 +37,7 @@ def record_of(
         "software": _software(facts, ran),
         "route": ran.route,
         "plan": _plan(recipe, ran),
-        "files": _files(facts, ran.route, recipe),
+        "files": _files(facts, recipe, ran.route),
         "picture": {
             "prompt": ran.prompt,
             "seeds": [picture.seed for picture in ran.pictures],
@@ -112,7 +112,7 @@ def _plan(recipe: Recipe, ran: Generation) -> dict[str, Any]:
     return {"id": ran.plan, "name": row.name if row is not None else None}
 
 
-def _files(facts: Facts, route: str, recipe: Recipe) -> list[dict[str, Any]]:
+def _files(facts: Facts, recipe: Recipe, route: str) -> list[dict[str, Any]]:
     """What the model's files are, by the tables: names of a user's own are not told."""
     models = known(facts.models)
     if models is None:

@@ -127,6 +127,12 @@ def tidy(prepared: Prepared) -> None:
             pass
 
 
+def needs_reboot(findings: Sequence[Finding]) -> bool:
+    """Whether what failed wants a restart of the machine first."""
+    failed = (finding for finding in findings if finding.verdict is Verdict.FAIL)
+    return any(repair.id == "reboot" for finding in failed for repair in finding.fixes)
+
+
 def carry_out(
     prepared: Prepared,
     steps: Sequence[Step],
@@ -331,12 +337,7 @@ class _Run:
     def _report(self, planned: tuple[Step, ...]) -> Report:
         after = self.seen  # as it was judged after the last step
         again = any(result.again for result in self.results)
-        reboot = any(
-            repair.id == "reboot"
-            for finding in after.findings
-            if finding.verdict is Verdict.FAIL
-            for repair in finding.fixes
-        )
+        reboot = needs_reboot(after.findings)
         stopped = self.limits.stop.is_set()
         return after._replace(
             before=self.before.findings,

@@ -23,8 +23,10 @@ def plan(case: Case) -> list[Step]:
     """One step; by hand where no file of the environment would be obeyed or is ours to write."""
     facts, clears = case.facts, case.ids
     python, pins, guard = known(facts.interpreter), kept(facts), known(facts.guard)
-    if python is None or not pins:
+    # Asked for by nobody's finding, it may follow a step that installs what it keeps.
+    if python is None or (case.asked and not pins):
         return []
+    pins = pins or ("torch",)
     reason = not_to_guard(facts)
     if reason:
         title = f"keep {' and '.join(pins)}; {reason}"
@@ -52,7 +54,7 @@ def act(step: Step, transaction: Transaction) -> str:
     prefix, conf = Path(told["prefix"]), told["conf"]
     pins = recorded(told["site_packages"])
     if not any(each.startswith("torch==") for each in pins):
-        raise StepFailed(f"torch is not installed in {prefix} any more; run this again")
+        raise StepFailed(f"torch is not installed in {prefix}; run this again when it is")
     ours = named(prefix / CONSTRAINTS)
     # A file of the environment puts what is told elsewhere out of force: it is named there, too.
     others = [each for each in _told(step, transaction) if each != ours]

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import re
 from pathlib import Path
 
-from klein_doctor.fixes.shared_assets import OLD_NAME, named, need
+from klein_doctor.fixes.shared_assets import OLD_NAME, name_for, named, need
 from klein_doctor.fixing import Fix
-from klein_doctor.modelfiles import ModelFile
 from klein_doctor.steps import Case, Step
 from klein_doctor.transaction.content import unused
 from klein_doctor.transaction.transaction import Transaction
@@ -20,20 +17,12 @@ def plan(case: Case) -> list[Step]:
     """One step per file that has the name of another."""
     return [
         Step(
-            ID, f"rename {file.path.local} to what it is: {_name_for(file)}", "move", "ask",
-            {"path": file.path.real, "name": _name_for(file)}, paths=(file.path,), undo=OLD_NAME,
+            ID, f"rename {file.path.local} to what it is: {name_for(file)}", "move", "ask",
+            {"path": file.path.real, "name": name_for(file)}, paths=(file.path,), undo=OLD_NAME,
             clears=ids,
         )
         for file, ids in named(case)
     ]  # fmt: skip
-
-
-def _name_for(file: ModelFile) -> str:
-    """A name from what the file is; its own extension stays."""
-    words = [file.family or file.role or "unknown", file.variant, file.quantisation]
-    stem = "-".join(word for word in words if word)
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-.").lower() or "unknown"
-    return f"{plain}{os.path.splitext(file.path.real)[1]}"
 
 
 def act(step: Step, transaction: Transaction) -> str:

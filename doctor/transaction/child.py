@@ -14,6 +14,7 @@ from typing import IO
 
 from klein_doctor.privacy import without_signature
 from klein_doctor.processes import GRACE_S, end, tied
+from klein_doctor.state import own_like_parent
 from klein_doctor.steps import StepFailed
 from klein_doctor.values import printable
 
@@ -75,6 +76,7 @@ class Child:
         out: list[str] = []
         tail: deque[str] = deque(maxlen=_LINES)
         with self._kept(process), _appended(self._log) as log:
+            own_like_parent(self._log)
             log.write("$ " + without_signature(" ".join(map(str, argv))) + "\n")
             readers = [
                 _reader(process.stdout, (out.append, tail.append, log.write), told),

@@ -9,6 +9,8 @@ import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
+from klein_doctor.state import own_like_parent
+
 _BLOCK = 1 << 20
 
 
@@ -46,6 +48,7 @@ def listing(folders: Iterable[Path], *, empty: bool = False) -> list[str]:
 def write_list(path: Path, paths: Iterable[str]) -> None:
     """Write paths into a file that is not there yet, one a line."""
     write_new(path, "\n".join(paths).encode("utf-8", "surrogateescape"), 0o600)
+    own_like_parent(path)
 
 
 def read_list(path: Path) -> frozenset[str]:

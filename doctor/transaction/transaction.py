@@ -195,7 +195,7 @@ class Transaction:
             folders=[[name, stat.S_IMODE(os.stat(root / name).st_mode)] for name in folders],
         )  # fmt: skip
         for name in ("", *folders):
-            os.makedirs(backup / name, exist_ok=True)
+            make_folder(backup / name)
         top, place = str(root), str(backup)
         for name in there:
             os.rename(os.path.join(top, name), os.path.join(place, name))

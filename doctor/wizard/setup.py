@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from klein_doctor import answers as a
 from klein_doctor.chosen import Row, chosen_by, table
@@ -219,7 +220,7 @@ class _Session:
     def _taken(self, name: str, value: str, source: str) -> None:
         self.console.note(f"{name}: {value} (from {source})")
 
-    def _wish(self, **changed: str) -> None:
+    def _wish(self, **changed: Any) -> None:
         wish = self.request.wish._replace(**changed)
         self.request = dataclasses.replace(self.request, wish=wish)
 

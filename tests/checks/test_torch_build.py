@@ -154,7 +154,10 @@ NEWEST = "torch==2.14.1+cu130 torchvision==0.29.1+cu130"
         ),
         (old(version=Known((3, 14))), f"{PIP} {NEWEST} {CU130_INDEX}"),
         (old(version=NOT_READ), f"{PIP} {NEWEST} {CU130_INDEX}"),
-        (old(has_pip=False), f"{PIP} {NEWEST} {CU130_INDEX}"),
+        (
+            old(has_pip=False),
+            f"uv pip install --python ~/ComfyUI/.venv/bin/python {NEWEST} {CU130_INDEX}",
+        ),
         (old(has_pip=True, kind="uv venv"), f"{PIP} {NEWEST} {CU130_INDEX}"),
         (
             old(has_pip=False, kind="uv venv"),

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import construct as c
 import model_files
 import pytest
 from acting import acted, tree, undone
+from judging import RECIPE, verdict_of
+from model_facts import model_file, models
 
 from klein_doctor.fixing import fixes
-from klein_doctor.steps import Step, StepFailed
+from klein_doctor.model import Known, Private
+from klein_doctor.steps import Case, Step, StepFailed
 
 BY_ID = fixes()
 
@@ -89,3 +93,21 @@ def test_a_misplaced_file_is_linked_never_over_another(tmp_path: Path, sealed: b
         acted(BY_ID["place-assets"], wanted, tmp_path / "again")
     assert undone(journal) == []
     assert source.read_bytes() == b"data" and not target.parent.exists()
+
+
+def test_every_file_that_a_finding_calls_misnamed_is_renamed() -> None:
+    files = [
+        model_file("flux1-ae", "vae", "flux2-vae.safetensors"),
+        model_file("flux1-ae", "vae", "flux2-vae.safetensors")._replace(
+            path=Private.plain("~/ComfyUI/models/vae/more/flux2-vae.safetensors"),
+            name=Private.plain("more/flux2-vae.safetensors"),
+        ),
+        model_file("flux1-ae", "vae", "mine.safetensors"),
+    ]
+    facts = c.machine()._replace(models=Known(models(*files)))
+    finding = verdict_of("vae-wrong", facts)
+    repair = finding.fixes[0]
+    assert (repair.id, "2 files" in repair.summary) == ("rename-asset", True)
+    steps = BY_ID["rename-asset"].plan(Case(((finding, repair),), facts, RECIPE))
+    assert [each.arguments["path"] for each in steps] == [each.path.real for each in files[:2]]
+    assert {each.clears for each in steps} == {(finding.id,)}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import around as a
 import construct as c
+import pytest
 from acting import acted, tree, undone
 from judging import RECIPE
 from model_facts import healthy, model_file
@@ -18,7 +19,7 @@ from klein_doctor.modelfiles import Workflow
 from klein_doctor.privacy import Redactor
 from klein_doctor.probes.outside import Outside
 from klein_doctor.probes.workflows import read_workflows
-from klein_doctor.steps import Case, Step
+from klein_doctor.steps import Case, Step, StepFailed
 
 (FIX,) = FIXES
 NAME = "klein-4b-text-to-image.json"
@@ -35,11 +36,12 @@ def read(base: Path) -> tuple[Workflow, ...]:
     return read_workflows(outside, base, healthy(str(base)).files, lambda *_: False)
 
 
-def planned(of: Facts) -> list[Step]:
+def planned(of: Facts, subject: Path | None = None) -> list[Step]:
     repair = Repair("place-workflow", "config", "ask", "")
     finding = Finding(
-        "workflow-mismatch:1", "workflow-mismatch", "workflow", Verdict.WARN, "t", "", None, None,
-        {}, None, (repair,), Harm.WRONG_IMAGE,
+        "workflow-mismatch:1", "workflow-mismatch", "workflow", Verdict.WARN, "t", "",
+        Private.plain(str(subject)) if subject else None, None, {}, None, (repair,),
+        Harm.WRONG_IMAGE,
     )  # fmt: skip
     return list(FIX.plan(Case(((finding, repair),), of, RECIPE)))
 
@@ -123,3 +125,43 @@ def test_a_file_below_a_folder_keeps_its_relative_name(tmp_path: Path) -> None:
     acted(FIX, step, tmp_path)
     text = Path(step.arguments["path"]).read_text("utf-8")
     assert "flux\\\\" in text and model_file("qwen3-4b").name.real in text
+
+
+def renamed(base: Path) -> Facts:
+    """As it is when the VAE has another name by now than the workflow says."""
+    models = healthy(str(base))
+    files = tuple(
+        f._replace(name=Private.plain("new.safetensors")) if f.role == "vae" else f
+        for f in models.files
+    )
+    return facts(base, models=Known(models._replace(files=files)))
+
+
+def test_the_doctors_own_is_written_anew_and_clears_its_finding(tmp_path: Path) -> None:
+    base = tmp_path / "ComfyUI"
+    base.mkdir()
+    (step,) = planned(facts(base))
+    acted(FIX, step, tmp_path)
+    place = Path(step.arguments["path"])
+    before = place.read_bytes()
+    (again,) = planned(renamed(base), place)
+    assert again.clears == ("workflow-mismatch:1",) and again.paths[0].real == str(place)
+    _, journal = acted(FIX, again, tmp_path / "again")
+    assert list(place.parent.iterdir()) == [place]
+    assert "new.safetensors" in place.read_text("utf-8")
+    assert undone(journal) == []
+    assert place.read_bytes() == before
+
+
+def test_one_of_the_users_own_stays_and_so_does_its_finding(tmp_path: Path) -> None:
+    base = tmp_path / "ComfyUI"
+    base.mkdir()
+    (step,) = planned(facts(base), base / "user/default/workflows/mine.json")
+    assert step.clears == () and "stay as they are" in step.title
+    acted(FIX, step, tmp_path)
+    place = Path(step.arguments["path"])
+    place.write_bytes(place.read_bytes() + b"\n")  # saved by somebody
+    (again,) = planned(renamed(base), place)
+    with pytest.raises(StepFailed, match="is yours"):
+        acted(FIX, again, tmp_path / "again")
+    assert place.read_bytes().endswith(b"\n\n")

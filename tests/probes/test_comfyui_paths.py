@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from klein_doctor.installation import Flag, Launcher, PathsFile
 from klein_doctor.model import Known, Private
+from klein_doctor.paths_yaml import Fault, parse
 from klein_doctor.privacy import Redactor
-from klein_doctor.probes.comfyui_paths import _expanded, _Fault, _parse, base_of, read_folders
+from klein_doctor.probes.comfyui_paths import _expanded, base_of, read_folders
 from klein_doctor.probes.found import Found
 from klein_doctor.probes.outside import Outside
 
@@ -397,6 +398,6 @@ def test_no_yaml_makes_it_raise(tmp_path_factory: pytest.TempPathFactory, text: 
 @given(SIGNS)
 def test_no_section_makes_it_raise(text: str) -> None:
     try:
-        _parse("a:\n  vae: " + text)
-    except _Fault as fault:
+        parse("a:\n  vae: " + text)
+    except Fault as fault:
         assert fault.args[0]

@@ -69,23 +69,26 @@ class Scene:
         self.venv = self.comfyui / ".venv"
         self.launcher = self.comfyui / "run.sh"
         self.vae = self.comfyui / "models" / "vae" / "flux2-vae.safetensors"
-        self._libraries, self._small = libraries, small
+        self.libraries, self._small = libraries, small
         self._build(healthy, vae)
         self.env = self._environment()
 
-    def doctor(self, *arguments: str, env: Mapping[str, str] | None = None) -> Ran:
-        """Run the doctor on this machine to its end."""
+    def doctor(
+        self, *arguments: str, env: Mapping[str, str] | None = None, state: str = STATE
+    ) -> Ran:
+        """Run the doctor on this machine to its end. state: "" for where a user's would be."""
         done = subprocess.run(
-            self.command(*arguments), env={**self.env, **(env or {})}, cwd=self.top,
+            self.command(*arguments, state=state), env={**self.env, **(env or {})}, cwd=self.top,
             stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT_S, check=False,
         )  # fmt: skip
         return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
 
-    def command(self, *arguments: str) -> list[str]:
+    def command(self, *arguments: str, state: str = STATE) -> list[str]:
         """The doctor's command line for this machine."""
+        kept = ["--state-dir", str(self.top / state)] if state else []
         return [
-            *COMMAND, *arguments, "--comfyui", str(self.comfyui), "--state-dir",
-            str(self.top / STATE), "--recipe", str(self.top / "recipe"),
+            *COMMAND, *arguments, "--comfyui", str(self.comfyui), *kept,
+            "--recipe", str(self.top / "recipe"),
         ]  # fmt: skip
 
     def tree(self) -> dict[str, str]:
@@ -174,7 +177,7 @@ class Scene:
         home = self.top / "home"
         caches = self.top / "caches"
         caches.mkdir(exist_ok=True)
-        told = describe(caches, CARD, *self._libraries)
+        told = describe(caches, CARD, *self.libraries)
         return {
             **clean_environment(), "HOME": str(home), "HF_ENDPOINT": self.hub.endpoint,
             "NO_PROXY": "*", "XDG_CONFIG_DIRS": str(caches), "PIP_NO_CACHE_DIR": "1",
