@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from klein_doctor.values import printable
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from PIL.Image import Image as Picture
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 _LARGEST_FILE = 128 << 20
@@ -27,7 +27,7 @@ class NoPicture(ValueError):
     """The file is no picture that can be read; says why in a few words."""
 
 
-def opened(source: Path | bytes) -> Image:
+def opened(source: Path | bytes) -> Picture:
     """The picture in a file, or in its bytes, as RGB.
 
     Raises:
@@ -39,7 +39,7 @@ def opened(source: Path | bytes) -> Image:
         width, height = file.size
         if width * height > _MOST_PIXELS:
             raise NoPicture(f"it says that it has {width}x{height} pixels, and is not opened")
-        picture: Image = file.convert("RGB")
+        picture: Picture = file.convert("RGB")
     return picture
 
 

@@ -16,9 +16,6 @@ from klein_doctor.modelfiles import ModelFile
 from klein_doctor.recipe import Recipe
 
 SCHEMA = "klein-doctor/record/1"
-VERIFIED, AS_RECORDED = "verified", "ran as recorded"
-NOT_VERIFIED, FAILED = "not verified", "failed"
-GOOD = (VERIFIED, AS_RECORDED)
 _MIB = 1 << 20
 
 
@@ -40,7 +37,7 @@ def record_of(
         "software": _software(facts, ran),
         "route": ran.route,
         "plan": _plan(recipe, ran),
-        "files": _files(facts, ran.route),
+        "files": _files(facts, recipe, ran.route),
         "picture": {
             "prompt": ran.prompt,
             "seeds": [picture.seed for picture in ran.pictures],
@@ -115,14 +112,14 @@ def _plan(recipe: Recipe, ran: Generation) -> dict[str, Any]:
     return {"id": ran.plan, "name": row.name if row is not None else None}
 
 
-def _files(facts: Facts, route: str) -> list[dict[str, Any]]:
+def _files(facts: Facts, recipe: Recipe, route: str) -> list[dict[str, Any]]:
     """What the model's files are, by the tables: names of a user's own are not told."""
     models = known(facts.models)
     if models is None:
         return []
     if route == "comfyui":
         found = [(role.id, right(models, role.id)) for role in ROLES]
-        return [_file(role, files[0]) for role, files in found if files]
+        return [_file(role, files[0], recipe) for role, files in found if files]
     folders = models.pipelines[:1]
     return [
         {"role": "pipeline", "build": None, "quantisation": None, "bytes": None, "sha256": None,
@@ -131,8 +128,8 @@ def _files(facts: Facts, route: str) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _file(role: str, file: ModelFile) -> dict[str, Any]:
-    row = next((row for row in rules().files if row.id == file.known), None)
+def _file(role: str, file: ModelFile, recipe: Recipe) -> dict[str, Any]:
+    row = next((row for row in rules(recipe).files if row.id == file.known), None)
     proven = row is not None and file.digest == "verified"
     return {
         "role": role,

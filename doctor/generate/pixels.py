@@ -142,12 +142,18 @@ def _colour(small: Image) -> float:
     return sum(away) / len(away)
 
 
+def _range(light: Image) -> tuple[int, int]:
+    """The darkest and the lightest value there is."""
+    values = light.tobytes()
+    return min(values), max(values)
+
+
 def _flat(light: Image) -> float:
     """The share of the cells that are of one value."""
     side = light.width // _CELLS
     even = 0
     for number in range(_CELLS * _CELLS):
         x, y = number % _CELLS * side, number // _CELLS * side
-        low, high = light.crop((x, y, x + side, y + side)).getextrema()
+        low, high = _range(light.crop((x, y, x + side, y + side)))
         even += high - low <= _EVEN
     return even / (_CELLS * _CELLS)

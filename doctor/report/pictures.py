@@ -6,7 +6,7 @@ import base64
 import io
 from pathlib import Path
 
-from klein_doctor.generate.pixels import NoPicture, opened
+from klein_doctor.picture_file import NoPicture, opened
 
 _SIDE = 640  # pixels
 _QUALITY = 82
