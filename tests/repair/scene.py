@@ -115,7 +115,7 @@ class Scene:
 
     def _build(self, healthy: bool, vae: bool) -> None:
         put_comfyui(self.comfyui)
-        (self.comfyui / "user").mkdir()
+        (self.comfyui / "user").mkdir(exist_ok=True)
         shutil.copytree(template(), self.venv, symlinks=True)
         models = self.comfyui / "models"
         put_real(models / "diffusion_models" / "flux-2-klein-4b-fp8.safetensors",
