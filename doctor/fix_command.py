@@ -57,11 +57,11 @@ def fix(options: argparse.Namespace, output: Output, note: Callable[[str], None]
 
         wish_of(options)
     request = _answered(request_of(options), wishes)
-    broken = not options.dry_run and not recovered(request, console)
+    blocked = Exit.OK if options.dry_run else recovered(request, console)
     prepared = _chosen(prepare(request, wishes), wishes)
     report = prepared.report
-    if broken:
-        report = report._replace(exit_code=Exit.ROLLBACK_FAILED)
+    if blocked is not Exit.OK:
+        report = report._replace(exit_code=blocked, retry=blocked is Exit.TRY_AGAIN)
     elif not options.dry_run:
         report = _done(prepared, options, console)
         if options.generate and report.exit_code not in _NOTHING_AFTER:
@@ -117,8 +117,8 @@ def _explained(report: Report, wishes: Wishes) -> Report:
     return led(report, checks_of(symptom, load_known().symptoms))
 
 
-def recovered(request: Request, console: Lines) -> bool:
-    """Take back what killed runs left open; False where something could not be, which is said.
+def recovered(request: Request, console: Lines) -> Exit:
+    """Take back what killed runs left open; where that is not to be had, it is said, with the code.
 
     Raises:
         UsageError: in one line.
@@ -128,10 +128,13 @@ def recovered(request: Request, console: Lines) -> bool:
     except RollbackFailed as error:
         for line in error.lines:
             console.note(f"could not be taken back: {line}")
-        return False
+        return Exit.ROLLBACK_FAILED
+    except Busy as error:
+        console.note(str(error))
+        return Exit.TRY_AGAIN
     except OSError as error:
         raise UsageError(f"{error.filename or 'the disk'}: {error.strerror or error}") from error
-    return True
+    return Exit.OK
 
 
 def _done(prepared: Prepared, options: argparse.Namespace, console: Lines) -> Report:

@@ -89,7 +89,8 @@ def recover_first(request: Request, console: Console) -> None:
     """Take back what killed runs left open; before anything is judged, as it would mislead.
 
     Raises:
-        RollbackFailed: something could not be taken back. UsageError: no home for a journal.
+        RollbackFailed: something could not be taken back. Busy: a program stands in the way.
+        UsageError: no home for a journal.
     """
     done, problems = recover(_state(request))
     for line in done:

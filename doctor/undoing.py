@@ -15,10 +15,16 @@ from klein_doctor.outcomes import gb
 from klein_doctor.output import Output
 from klein_doctor.report.paths import shown
 from klein_doctor.state import need_state_folder
-from klein_doctor.transaction.in_use import in_words, users
 from klein_doctor.transaction.journal import Journal, StepRecord
 from klein_doctor.transaction.lock import NAME, Busy, held
-from klein_doctor.transaction.runs import backup_bytes, drop_backups, lock_in, runs, undo_steps
+from klein_doctor.transaction.runs import (
+    backup_bytes,
+    drop_backups,
+    in_the_way,
+    lock_in,
+    runs,
+    undo_steps,
+)
 from klein_doctor.values import printable
 
 _GUARD = "guard-torch"
@@ -46,7 +52,7 @@ def _taken_back(
     journal: Journal, steps: Sequence[StepRecord], note: Callable[[str], None]
 ) -> tuple[list[Said], Exit]:
     lock = lock_in(journal)
-    busy = _busy(journal, steps)
+    busy = in_the_way(steps)
     if busy:
         note(busy)
         return [], Exit.TRY_AGAIN
@@ -64,18 +70,6 @@ def _taken_back(
         raise UsageError(f"{error.filename or lock}: {error.strerror or error}") from error
     failed = any(item["state"] == "left" for item in said)
     return said, Exit.ROLLBACK_FAILED if failed else Exit.OK
-
-
-def _busy(journal: Journal, steps: Sequence[StepRecord]) -> str:
-    """Who uses the packages that would be moved, in one line; "" where nobody does."""
-    roots = {r["root"] for step in steps for r in step.records if r["do"] == "take-out"}
-    for root in roots:
-        prefix = next((str(p.parent) for p in Path(root).parents if p.name == "lib"), root)
-        found = users(prefix)
-        if found:
-            where, who = shown(Path(prefix)), in_words(found)
-            return f"{where} is in use by {who}: close it, then run this again"
-    return ""
 
 
 def forget(options: argparse.Namespace, output: Output, note: Callable[[str], None]) -> Exit:

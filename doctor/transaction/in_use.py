@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import PurePath
 from typing import NamedTuple
 
 import psutil
@@ -30,6 +31,20 @@ def users(prefix: str) -> tuple[User, ...]:
         if process.pid not in own and _uses(process, top, prefix):
             found.append(User(process.pid, process.info.get("name") or "?"))
     return tuple(found)
+
+
+def in_use(places: Iterable[str]) -> str:
+    """Who uses the environments in which these folders lie, in one line; "" where nobody does."""
+    for place in dict.fromkeys(_prefix(place) for place in places):
+        found = users(place)
+        if found:
+            return f"{place} is in use by {in_words(found)}: close it, then run this again"
+    return ""
+
+
+def _prefix(place: str) -> str:
+    path = PurePath(place)
+    return next((str(p.parent) for p in (path, *path.parents) if p.name.lower() == "lib"), place)
 
 
 def in_words(found: Sequence[User]) -> str:

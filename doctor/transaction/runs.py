@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from klein_doctor.transaction.in_use import in_use
 from klein_doctor.transaction.inverse import take_back
 from klein_doctor.transaction.journal import NAME, Journal, StepRecord
 from klein_doctor.transaction.lock import Busy, held
@@ -42,6 +44,9 @@ def recover(state: Path) -> tuple[list[str], list[str]]:
     """Take back the steps that were begun and not sealed by runs that are alive no more.
 
     Answers with what was done and what could not be, in lines.
+
+    Raises:
+        Busy: a program uses what would be moved, such as a pip that the killed run had started.
     """
     done: list[str] = []
     problems: list[str] = []
@@ -49,20 +54,33 @@ def recover(state: Path) -> tuple[list[str], list[str]]:
         lock = lock_in(journal)
         if journal.state() != "open" or not lock:
             continue
-        try:
-            with held(Path(lock)):
-                _back(Journal(journal.folder), done, problems)
-        except Busy:
-            continue  # it is at work
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(held(Path(lock)))
+            except Busy:
+                continue  # it is at work
+            _back(Journal(journal.folder), done, problems)
     return done, problems
 
 
 def _back(journal: Journal, done: list[str], problems: list[str]) -> None:
+    used = in_the_way(filter(journal.unfinished, journal.steps()))
+    if used:
+        raise Busy(f"run {journal.run} was broken off and must be taken back first, but {used}")
     shutil.rmtree(journal.folder / SCRATCH, ignore_errors=True)
     for step, failed in undo_steps(journal, filter(journal.unfinished, reversed(journal.steps()))):
         problems += failed
         if not failed:
             done.append(f"taken back, as run {journal.run} was broken off: {step.title}")
+
+
+def in_the_way(steps: Iterable[StepRecord]) -> str:
+    """Who uses what would be moved if these steps were taken back, in one line; "" for nobody."""
+    records = [record for step in steps for record in step.records]
+    places = [r["root"] for r in records if r["do"] == "take-out"]
+    places += [folder for r in records if r["do"] == "additions" for folder in r["folders"]]
+    places += [r["path"] for r in records if r["do"] == "tree"]
+    return in_use(places)
 
 
 def undo_steps(journal: Journal, steps: Iterable[StepRecord]) -> list[tuple[StepRecord, list[str]]]:

@@ -59,8 +59,9 @@ class _Session:
         self.checks: tuple[str, ...] = ()  # those that can explain what happened
 
     def run(self, output: Output) -> Exit:
-        if not recovered(self.request, self.console):
-            return Exit.ROLLBACK_FAILED
+        blocked = recovered(self.request, self.console)
+        if blocked is not Exit.OK:
+            return blocked
         prepared = self._place(self._looked())
         self._happened(prepared)
         prepared = self._way(self._where(prepared))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -104,6 +105,50 @@ def test_a_machine_that_must_be_restarted_says_so(make_scene: Make) -> None:
     ran = scene.doctor("--fix", "--format", "json", env=env)
     assert (ran.code, ran.document["reboot_needed"]) == (8, True)
     assert ran.document["changed"] is False
+
+
+def test_what_a_killed_run_had_started_is_waited_for(make_scene: Make) -> None:
+    scene = make_scene(vae=False)
+    before = scene.tree()
+    process = subprocess.Popen(
+        scene.command("--fix", "--only", "install-torch"), env=scene.env,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    while b"installing" not in process.stderr.readline():
+        assert process.poll() is None
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    with used(scene) as pid:
+        torn = unlocked(scene)
+        for arguments in (("--fix",), ("undo",)):
+            ran = scene.doctor(*arguments, "--format", "json")
+            assert ran.code == ran.document["exit_code"] == 7
+            assert f"process {pid}" in ran.err
+            assert unlocked(scene) == torn
+    assert scene.doctor("--fix", "--dry-run").code == 1
+    assert scene.doctor("undo").code == 0
+    assert scene.tree() == before
+
+
+def unlocked(scene: Scene) -> dict[str, str]:
+    """The tree without the lock that a killed run leaves."""
+    return {name: told for name, told in scene.tree().items() if ".klein-doctor.lock" not in name}
+
+
+@contextmanager
+def used(scene: Scene) -> Iterator[int]:
+    """A program that runs in the target's environment; its process id."""
+    python = str(scene.venv / "bin" / "python")
+    words = "import time; print('up', flush=True); time.sleep(600)"
+    user = subprocess.Popen([python, "-c", words], env=scene.env, stdout=subprocess.PIPE)
+    assert user.stdout is not None
+    try:
+        user.stdout.readline()
+        yield user.pid
+    finally:
+        user.kill()
+        user.communicate()
 
 
 # --- an image that is built where no card is -------------------------------------------------

@@ -80,6 +80,6 @@ def carry_out(prepared, steps, console, limits=None, around=None):  # type: igno
 diagnosing.diagnose = lambda request, meanwhile=None: REPORT
 wizard.prepare = prepare
 fixing.carry_out = carry_out
-wizard.recovered = lambda request, console: True
+wizard.recovered = lambda request, console: Exit.OK
 wizard.of_log = lambda request: (("", "No log of ComfyUI was found."),)
 sys.exit(main(sys.argv[1:]))
