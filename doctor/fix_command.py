@@ -72,6 +72,10 @@ def fix(options: argparse.Namespace, output: Output, note: Callable[[str], None]
         keep(report, options.state_dir)
     report = _explained(report, wishes)
     output.write(report, options.format, options.color, form_of(options))
+    if options.generate:
+        from klein_doctor.generate.command import preview
+
+        preview(report, options)
     return report.exit_code
 
 

@@ -10,8 +10,7 @@ from klein_doctor.model import Facts, known
 from klein_doctor.recipe import Recipe
 
 NOT_YET = "not proven yet"
-# What went wrong by something that passes by itself.
-_AGAIN = ("refused", "deadline")
+FAILED = "failed"
 
 
 class Pictured(NamedTuple):
@@ -39,10 +38,11 @@ def pictured(facts: Facts, recipe: Recipe, created: str) -> Pictured:
 
 def _of_run(facts: Facts, recipe: Recipe, ran: Generation, created: str) -> Pictured:
     from klein_doctor import __version__
-    from klein_doctor.record import GOOD, VERIFIED, record_of
+    from klein_doctor.record import record_of
+    from klein_doctor.verdict_images import AS_RECORDED, VERIFIED
 
-    verdict = verdict_of(ran, facts, recipe)
-    code = Exit.OK if verdict in GOOD else Exit.GENERATION_FAILED
+    verdict = verdict_of(ran, recipe)
+    code = Exit.OK if verdict in (VERIFIED, AS_RECORDED) else Exit.GENERATION_FAILED
     if ran.outcome == "interrupted":
         code = Exit.TRY_AGAIN if ran.kind == "deadline" else Exit.INTERRUPTED
     elif ran.outcome == "refused":
@@ -68,13 +68,11 @@ def _says(ran: Generation, verdict: str) -> str:
     return f"{verdict} ({ran.route}{way}): {', '.join(parts)}"
 
 
-def verdict_of(ran: Generation, facts: Facts, recipe: Recipe) -> str:
+def verdict_of(ran: Generation, recipe: Recipe) -> str:
     """As record_of takes it."""
-    from klein_doctor.record import AS_RECORDED, FAILED, NOT_VERIFIED, VERIFIED
-
     if ran.outcome != "done":
         return ran.outcome if ran.outcome in ("interrupted", "refused") else FAILED
-    good = len(ran.pictures) == 3 and not any(p.fault or p.not_finite for p in ran.pictures)
-    if not good:
-        return NOT_VERIFIED
-    return VERIFIED if ran.expectation == "picture" else AS_RECORDED
+    from klein_doctor.recipe_images import load_images
+    from klein_doctor.verdict_images import verdict
+
+    return verdict(ran, load_images(recipe.extra))

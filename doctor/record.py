@@ -16,9 +16,6 @@ from klein_doctor.modelfiles import ModelFile
 from klein_doctor.recipe import Recipe
 
 SCHEMA = "klein-doctor/record/1"
-VERIFIED, AS_RECORDED = "verified", "ran as recorded"
-NOT_VERIFIED, FAILED = "not verified", "failed"
-GOOD = (VERIFIED, AS_RECORDED)
 _MIB = 1 << 20
 
 

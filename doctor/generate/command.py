@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
 import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from klein_doctor.console import Lines
 from klein_doctor.diagnose import Request, diagnose, request_of
@@ -15,10 +18,12 @@ from klein_doctor.exits import Exit, UsageError
 from klein_doctor.fix_command import log_of
 from klein_doctor.generate.run import with_pictures
 from klein_doctor.generate.wish import wish_of
+from klein_doctor.history import keep
 from klein_doctor.interrupts import ends_politely
 from klein_doctor.model import Report, known
 from klein_doctor.options import form_of
 from klein_doctor.output import Output
+from klein_doctor.pipes import reader_may_leave
 from klein_doctor.repair import Limits
 
 
@@ -35,6 +40,8 @@ def generate(options: argparse.Namespace, output: Output, note: Callable[[str], 
     request = request_of(options)
     report = pictured(diagnose(request), request, options, console)
     output.write(report, options.format, options.color, form_of(options))
+    if not (options.select or options.ignore):
+        keep(report, options.state_dir)
     preview(report, options)
     return report.exit_code
 
@@ -66,5 +73,10 @@ def preview(report: Report, options: argparse.Namespace) -> None:
     stream, ran = sys.stdout, known(report.facts.generation)
     if options.format != "text" or options.output or ran is None or not ran.pictures:
         return
-    if stream is None or not stream.isatty() or ran.pictures[0].fault:
+    if stream is None or not stream.isatty():
         return
+    from klein_doctor.report.preview import preview as show
+
+    with reader_may_leave():
+        columns = shutil.get_terminal_size().columns
+        show(Path(ran.pictures[0].path.real), stream, os.environ, columns)

@@ -17,8 +17,8 @@ from klein_doctor.identity.digest import DigestStore
 from klein_doctor.model import Report, Unknown
 from klein_doctor.probes.proven import read_files, remember
 from klein_doctor.proven import Entry, setup_of
-from klein_doctor.record import VERIFIED
 from klein_doctor.state import make_folder, replace_file, state_folder
+from klein_doctor.verdict_images import VERIFIED
 
 PICTURES, RECORDS = "pictures", "records"
 _MOST_RUNS, _MOST_RECORDS = 10, 50

@@ -67,6 +67,7 @@ def _comfyui(
 ) -> Way | str:
     from klein_doctor.generate.comfyui_given import given_by
     from klein_doctor.generate.comfyui_run import Means, run
+    from klein_doctor.generate.remarks import remark_kind
 
     given = given_by(facts, recipe, wish.device, custom_nodes=wish.custom_nodes)
     if isinstance(given, str):
@@ -116,11 +117,6 @@ def _command(*words: Private) -> Private:
         return " ".join(f'"{text}"' if " " in text else text for text in texts)
 
     return Private(line("real"), line("local"), line("public"))
-
-
-def remark_kind(line: str) -> str:
-    """The kind of remark that a line of a log is, "" for none."""
-    return ""
 
 
 # --- diffusers -------------------------------------------------------------------------------

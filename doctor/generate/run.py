@@ -29,6 +29,7 @@ from klein_doctor.recipe_prompt import load_prompt
 from klein_doctor.recipe_workflow import load_workflow
 from klein_doctor.repair import Limits
 from klein_doctor.values import printable
+from klein_doctor.verdict_images import AS_RECORDED, VERIFIED
 
 _MIB = 1 << 20
 _LONGEST_SAID = 400
@@ -124,7 +125,7 @@ def _made(
     generation = _generation(facts, recipe, wish, way, job, ran, redactor)
     judged = _judged(report, facts._replace(generation=Known(generation)), request)
     usage: tuple[tuple[str, Private], ...] = ()
-    if judged.record is not None and judged.record["verdict"] in ("verified", "ran as recorded"):
+    if judged.record is not None and judged.record["verdict"] in (VERIFIED, AS_RECORDED):
         usage = way.usage
         with contextlib.suppress(OSError):  # the script is a gift, not what was asked for
             usage = (*usage, *way.finish(place.path, job))

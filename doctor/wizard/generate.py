@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
+from klein_doctor.answers import GENERATE, NO, YES
 from klein_doctor.card import chosen_gpu
 from klein_doctor.console import Lines
 from klein_doctor.diagnose import Request
@@ -12,7 +13,6 @@ from klein_doctor.exits import Exit
 from klein_doctor.model import Report
 from klein_doctor.wizard.questions import Choice, Question
 
-GENERATE = "generate"
 # After these a picture would prove nothing, or nobody waits for it.
 _NOTHING_AFTER = (Exit.ROLLBACK_FAILED, Exit.REBOOT, Exit.INTERRUPTED)
 
@@ -23,8 +23,8 @@ def question(report: Report) -> Question:
     return Question(
         GENERATE,
         f"Prove it with three test pictures? It takes a minute or a few.{plan}",
-        (Choice("true", "yes, make them"), Choice("false", "no, leave it")),
-        "true",
+        (Choice(YES, "yes, make them"), Choice(NO, "no, leave it")),
+        YES,
     )
 
 
@@ -54,7 +54,7 @@ def after_repair(
     """
     if not possible(report, options):
         return report
-    if not options.generate and ask(question(report)) != "true":
+    if not options.generate and ask(question(report)) != YES:
         return report
     from klein_doctor.generate.command import pictured
 

@@ -41,7 +41,7 @@ def test_what_is_said_yes_to_is_mended_and_undo_takes_it_back(
         assert seen.end() == 0
     finally:
         seen.close()
-    left = {"comfyui-exposed", "flash-attention-forced"}
+    left = {"comfyui-exposed", "flash-attention-forced", "torch-unguarded"}
     ran = scene.doctor("--format", "json")
     assert set(s.red(ran)) == left
     assert "fail" not in ran.verdicts().values()
