@@ -224,7 +224,7 @@ class _Run:
             return "the deadline passed before it began", True
         if step.clears and self.seen is not self.before and not self._asked_for(step):
             return "what it would mend is mended by now", False
-        if step.kind in _UNDER_FEET:
+        if step.kind in _UNDER_FEET and not fixes()[step.fix].beside:
             prefix = _places(self.seen.facts)[1]
             busy = users(prefix) if prefix else ()
             if busy:
