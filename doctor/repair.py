@@ -238,7 +238,8 @@ class _Run:
                 "the model runs in another environment by now: run this again for that one",
                 False,
             )
-        if step.kind in _UNDER_FEET and step.python is None:
+        beside = fixes()[step.fix].beside or step.python is not None
+        if step.kind in _UNDER_FEET and not beside:
             prefix = _places(self.seen.facts)[1]
             busy = users(prefix) if prefix else ()
             if busy:
