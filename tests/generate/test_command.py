@@ -136,7 +136,7 @@ def test_no_card_no_run(tmp_path: Path) -> None:
     ran = doctor("generate", "--route", "diffusers", env={"HOME": str(tmp_path)}, cwd=tmp_path)
     assert ran.code in (Exit.PROBLEMS, Exit.UNDECIDED)
     assert "no test generation: mend first" in ran.err
-    assert not (tmp_path / ".local").exists()
+    assert not list(tmp_path.rglob("pictures"))
 
 
 @pytest.mark.parametrize(
