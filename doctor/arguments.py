@@ -253,7 +253,7 @@ def parser() -> argparse.ArgumentParser:
         "klein-doctor completion bash > ~/.local/share/bash-completion/completions/klein-doctor",
     )
     completion.add_argument("shell", choices=("bash", "zsh", "fish", "powershell"))
-    rehearsal = commands.add_parser(
+    commands.add_parser(
         "rehearse",
         allow_abbrev=False,
         help="the whole chain on a made-up machine: no card, no network, nothing of yours",
@@ -261,7 +261,6 @@ def parser() -> argparse.ArgumentParser:
         "doctor on it: diagnosis, plan, fix with a verified download, second look, pictures where "
         "torch and diffusers are installed, undo. Exit code 0 where all that could be tried works.",
     )
-    rehearsal.add_argument("--keep", action="store_true", help="leave the folder, and name it")
     triage = commands.add_parser(
         "triage",
         allow_abbrev=False,
@@ -343,6 +342,9 @@ def _generating(top: argparse.ArgumentParser) -> None:
 
 def _lasting(top: argparse.ArgumentParser) -> None:
     group = top.add_argument_group("what is on record")
+    group.add_argument(
+        "--keep", action="store_true", help="with rehearse: leave its folder, and name it"
+    )
     group.add_argument(
         "--max-age", metavar="AGE", default="",
         help="with ready: the generation is no older than this, e.g. 12h or 30d",

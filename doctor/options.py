@@ -21,6 +21,8 @@ _OF_FIXING = (
 _OF_GENERATING = ("size", "expect", "custom_nodes", "device", "pictures")
 # What a generation takes of that which is for fixing and downloading.
 _ALSO_GENERATING = ("log", "deadline", "progress", "offline")
+# What goes with one command alone, as one would write it.
+_OF_ONE = {"max_age": "ready 30d", "keep": "rehearse"}
 _OF_BOTH = (
     "only", "assets_from", "dry_run", "offline", "use_hf_token", "xet", "deadline", "progress",
 )  # fmt: skip
@@ -101,7 +103,7 @@ def _belong(found: argparse.Namespace, given: set[str]) -> None:
     mending = found.fix or found.command == "setup"
     generating = found.command in ("generate", "setup") or (found.fix and found.generate)
     for name in sorted(
-        given.intersection((*_OF_DOWNLOAD, *_OF_FIXING, *_OF_BOTH, *_OF_GENERATING, "max_age"))
+        given.intersection((*_OF_DOWNLOAD, *_OF_FIXING, *_OF_BOTH, *_OF_GENERATING, *_OF_ONE))
     ):
         if name in _ALSO_GENERATING and found.command == "generate":
             continue
@@ -112,8 +114,11 @@ def _belong(found: argparse.Namespace, given: set[str]) -> None:
             raise UsageError(f"{option} goes with --fix, as in 'klein-doctor --fix {option}'")
         if name in _OF_GENERATING and not generating:
             raise UsageError(f"{option} goes with generate, as in 'klein-doctor generate {option}'")
-        if name == "max_age" and found.command != "ready":
-            raise UsageError(f"{option} goes with ready, as in 'klein-doctor ready {option} 30d'")
+        if name in _OF_ONE and found.command != _OF_ONE[name].split()[0]:
+            command, _, value = _OF_ONE[name].partition(" ")
+            raise UsageError(
+                f"{option} goes with {command}, as in 'klein-doctor {command} {option} {value}'"
+            )
         if name in _OF_BOTH and not mending and found.command != "download":
             raise UsageError(f"{option} goes with --fix and with download")
 

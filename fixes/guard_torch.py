@@ -35,7 +35,8 @@ def plan(case: Case) -> list[Step]:
     folder = guard.manager if guard is not None else None
     paths = [python.prefix.below(CONSTRAINTS), python.prefix.below(conf)]
     names = ", ".join(each.partition("==")[0] for each in pins)
-    title = f"keep {names} in {python.prefix.local} as they are: pip obeys it silently"
+    so = "they are" if pins[1:] else "it is"
+    title = f"keep {names} in {python.prefix.local} as {so}: pip obeys it silently"
     if folder is not None:
         title += ", and so does ComfyUI-Manager"
         paths.append(folder.below(BLACKLIST))

@@ -147,8 +147,9 @@ def _stale_requirements() -> Facts:
 
 def _broken_yaml() -> Facts:
     broken = PathsFile(
-        plain("~/ComfyUI/extra_model_paths.yaml"), "a tab stands where spaces must", 7, (), 0
-    )
+        plain("~/ComfyUI/extra_model_paths.yaml"), "a tab stands where only spaces may", 7, (),
+        0, "tabs become spaces",
+    )  # fmt: skip
     return c.machine()._replace(comfyui=Known(a.comfyui(path_files=(broken,))))
 
 

@@ -96,7 +96,7 @@ class Rehearsal:
         ran = self._doctor(stage)
         red = _red(ran.document)
         missed = [fault for fault in FAULTS if fault.check not in red]
-        lines = [f"{'named ' if f not in missed else 'MISSED'} {f.check}: {f.says}" for f in FAULTS]
+        lines = [f"{'MISSED' if f in missed else 'named'} {f.check}: {f.says}" for f in FAULTS]
         if missed:
             return False, f"it did not name {', '.join(f.check for f in missed)}", lines
         return True, f"all {len(FAULTS)} faults are named; exit code {ran.code}", lines

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from klein_doctor.rehearse.hub import Hub, HubFile, Repository
 from klein_doctor.rehearse.index import PackageIndex
 from klein_doctor.rehearse.miniature_files import Table, write
 from klein_doctor.rehearse.wheels import trio
+from klein_doctor.rows import RECIPES
 
 CARD = "RTX 5070,driver=580"
 REPOSITORY, REVISION = "klein-doctor/rehearsal", "0" * 40
@@ -154,6 +156,7 @@ class Stage:
                 name = path.relative_to(self.checkout).as_posix()
                 rows.append(_row("diffusers", role, name, HubFile(path)))
         (self.recipe / "downloads.toml").write_text("\n".join(rows), encoding="utf-8")
+        shutil.copyfile(RECIPES / "images_miniature.toml", self.recipe / "images.toml")
 
 
 def _row(route: str, role: str, path: str, file: HubFile) -> str:

@@ -57,7 +57,8 @@ def way_of(env: Mapping[str, str]) -> str:
     # What multiplexes terminals hands no pictures through.
     inside = bool(env.get("TMUX") or env.get("STY")) or term.startswith(("screen", "tmux"))
     if not inside:
-        if env.get("KITTY_WINDOW_ID") or term in ("xterm-kitty", "xterm-ghostty"):
+        # A terminal started from kitty inherits its variables, but says its own name.
+        if term in ("xterm-kitty", "xterm-ghostty") or (env.get("KITTY_WINDOW_ID") and not program):
             return "kitty"
         if program in _INLINE_PROGRAMS or env.get("LC_TERMINAL") == "iTerm2":
             return "iterm"
@@ -124,7 +125,7 @@ def _blocks(picture: Image, width: int, lines: int, *, full: bool) -> Iterator[s
         data = small.tobytes()
         codes = [f"2;{data[at]};{data[at + 1]};{data[at + 2]}" for at in range(0, len(data), 3)]
     else:
-        few = small.quantize(palette=_palette(), dither=Image.Dither.FLOYDSTEINBERG)
+        few = small.quantize(palette=_palette(), dither=Image.Dither.NONE)
         codes = [f"5;{_FIRST + number}" for number in few.tobytes()]
     for line in range(lines):
         upper, lower = codes[2 * line * width :], codes[(2 * line + 1) * width :]

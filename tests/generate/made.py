@@ -140,10 +140,9 @@ BAD: dict[str, tuple[Callable[[], Image.Image], str]] = {
     "normal noise": (lambda: gaussian(SIDE, 13), "noise"),
     "patches of 8": (lambda: blobs(128), "noise"),
     "patches of 16": (lambda: blobs(64), "noise"),
-    "patches of 32": (lambda: blobs(32), "noise"),
     "a picture below noise": (lambda: with_noise(landscape(), 0.85), "noise"),
     "a third of the contrast": (lambda: faded(landscape(), 0.3), "washed-out"),
-    "a quarter of the contrast": (lambda: faded(octaves(SIDE, 3), 0.25), "washed-out"),
+    "a quarter of the contrast": (lambda: faded(shapes(), 0.25), "washed-out"),
 }
 
 

@@ -7,6 +7,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import made
 import pytest
 from command import Ran, doctor
 from graphs import BASE, DISTILLED, REFUSED, chunk, drawn, graph, png, text_chunk
@@ -129,3 +130,60 @@ def test_names_in_a_workflow_are_shown_without_tokens_and_folders(tmp_path: Path
     assert ran.code == 0
     assert "grace" not in ran.out and "AbCdEfGh" not in ran.out
     assert DISTILLED in ran.out
+
+
+# --- pixels ----------------------------------------------------------------------------------
+
+LOOKS = {
+    "black": (made.one_colour(0), "image-blank", "high"),
+    "noise": (made.noise(400, 1), "image-noise", "high"),
+    "patches of 8": (made.blobs(128), "image-noise", "high"),
+    "patches of 16": (made.blobs(64), "image-noise", "low"),
+    "nearly no contrast": (made.faded(made.landscape(), 0.2), "image-washed-out", "medium"),
+    "a third of the contrast": (made.faded(made.shapes(), 0.35), "image-washed-out", "low"),
+}
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("name", LOOKS)
+def test_pixels_say_what_is_wrong_and_how_surely(tmp_path: Path, name: str, form: str) -> None:
+    picture, check, certainty = LOOKS[name]
+    ran = asked(tmp_path, made.data_of(picture, form), "picture.bin")
+    first, *others = ran.document["matches"]
+    assert ran.code == 0 and first["check"] == check
+    # A lossy format takes the last bit of certainty, never adds any.
+    grades = ["high", "medium", "low"]
+    assert first["certainty"] in (certainty, grades[min(2, grades.index(certainty) + 1)])
+    assert {match["certainty"] for match in others} == {"low"}
+
+
+@pytest.mark.parametrize("name", made.GOOD)
+def test_a_good_picture_is_said_to_look_fine(tmp_path: Path, name: str) -> None:
+    path = made.png(made.GOOD[name](), tmp_path / "picture.png")
+    ran = doctor("triage", path)
+    assert ran.code == 1 and "looks fine" in ran.out and "cannot be told" in ran.out
+    assert doctor("triage", "--format", "json", path).document["matches"] == []
+
+
+def test_a_wrong_workflow_goes_before_what_it_drew(tmp_path: Path) -> None:
+    noise = made.data_of(made.noise(400, 1))
+    head = 8 + 25  # the signature and IHDR
+    text = text_chunk("prompt", json.dumps(graph(kind="flux")))
+    ran = asked(tmp_path, noise[:head] + text + noise[head:])
+    assert [m["check"] for m in ran.document["matches"]][:2] == ["workflow-mismatch", "image-noise"]
+    checks = [match["check"] for match in ran.document["matches"]]
+    assert len(checks) == len(set(checks))
+
+
+def test_what_cannot_be_looked_at_says_why(tmp_path: Path) -> None:
+    whole = made.data_of(made.landscape(1, 512))
+    for data, says in (
+        (whole[: len(whole) // 2], "cut short"),
+        (made.bomb(), "far too many pixels"),
+        (made.data_of(made.noise(64, 1)), "too small"),
+        (b"RIFF\x10\0\0\0WEBPVP8 ", "cannot be looked at"),
+    ):
+        path = tmp_path / "picture"
+        path.write_bytes(data)
+        ran = doctor("triage", path)
+        assert ran.code == 1 and says in ran.out and "Traceback" not in ran.err
