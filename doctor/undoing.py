@@ -30,7 +30,8 @@ from klein_doctor.values import printable
 _GUARD = "guard-torch"
 # Of what lies in the state folder, what the doctor made.
 _OWN = (
-    "runs", "pictures", "records", "digests.json", "hub.json", "proven.json", NAME, f"{NAME}.pid",
+    "runs", "history", "pictures", "records", "digests.json", "hub.json", "proven.json", NAME,
+    f"{NAME}.pid",
 )  # fmt: skip
 Said = dict[str, Any]
 

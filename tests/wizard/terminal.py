@@ -15,7 +15,7 @@ import termios
 import time
 from collections.abc import Mapping, Sequence
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[()][AB0]|\x1b[=>78]|\r")
 UP, DOWN, ENTER, ESC, CTRL_C, CTRL_D = "\x1b[A", "\x1b[B", "\r", "\x1b", "\x03", "\x04"
 
