@@ -27,11 +27,7 @@ def written(folder: Path, text: str) -> Path:
 def test_every_question_has_a_key(tmp_path: Path) -> None:
     text = (
         'install = "/c"\nsymptom = "slow"\nenvironment = "here"\nroute = "comfyui"\n'
-<<<<<<< ours
-        'steps = ["a", "b"]\ndownload = false\ngenerate = true\n'
-=======
         'steps = ["a", "b"]\ndownload = false\ngenerate = false\n'
->>>>>>> theirs
     )
     found = answers_of(options(written(tmp_path, text)))
     assert set(found) == set(OPTIONS)
