@@ -98,13 +98,19 @@ def _of_pixels(
         found = []  # image-not-repeatable tells what that means
     if not found:
         return passed(fine, pictures=len(ran.pictures))
-    which = " and ".join(str(flaw.number) for flaw in found)
-    noun = f"Picture {which} is" if len(found) == 1 else f"Pictures {which} are"
+    noun = _named([str(flaw.number) for flaw in found])
     if ran.expectation == "reference":
         return _not_as_recorded(ran, found, noun)
     return _bad(
         facts, ran, rules, fault, f"{noun} {word}", f"{found[0].says}.", _numbers(ran, found)
     )
+
+
+def _named(numbers: list[str]) -> str:
+    """``Picture 2 is``, ``Pictures 1, 2 and 3 are``."""
+    if len(numbers) == 1:
+        return f"Picture {numbers[0]} is"
+    return f"Pictures {', '.join(numbers[:-1])} and {numbers[-1]} are"
 
 
 def _only_later(found: list[Flaw]) -> bool:

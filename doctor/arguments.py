@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from typing import Any
 
 from klein_doctor import __version__
 from klein_doctor.exits import UsageError
@@ -43,6 +44,11 @@ class _Parser(argparse.ArgumentParser):
         if more is not None:
             more(self)
         return super().format_help()
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """argparse's own says nothing of a disk that is full."""
+        if message and file is not None:
+            file.write(message)
 
     def error(self, message: str) -> None:  # type: ignore[override]
         raise UsageError(f"{message} (klein-doctor --help lists what there is)")

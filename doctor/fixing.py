@@ -30,6 +30,7 @@ class Fix(NamedTuple):
     after: fixes that come first where both are in a plan. alone: it makes sense where no finding
     asks for it; ``--only`` brings it in. proof: what facts read anew say against a step, "" for
     nothing, where its findings cannot tell: without it a step is proven by those it clears.
+    beside: it makes something new, so that programs that use what is there are in no way.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Fix(NamedTuple):
     after: tuple[str, ...] = ()
     alone: bool = False
     proof: Proof | None = None
+    beside: bool = False
 
 
 class FixingError(ValueError):

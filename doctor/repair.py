@@ -14,10 +14,11 @@ from typing import NamedTuple
 
 from klein_doctor import __version__
 from klein_doctor.console import Console
+from klein_doctor.counterpart import RED, counterpart
 from klein_doctor.diagnose import Request, diagnose, recipe_of
 from klein_doctor.exits import Exit, leading
 from klein_doctor.fixing import fixes
-from klein_doctor.model import Facts, Finding, Private, Report, Verdict, known
+from klein_doctor.model import Facts, Finding, Report, Verdict, known
 from klein_doctor.plan import Wishes, make
 from klein_doctor.privacy import Redactor
 from klein_doctor.state import make_folder, need_state_folder
@@ -33,7 +34,6 @@ from klein_doctor.transaction.transaction import Transaction
 
 # Steps of these kinds move what a running program has loaded.
 _UNDER_FEET = ("packages", "update")
-_RED = (Verdict.FAIL, Verdict.UNKNOWN, Verdict.CRASHED, Verdict.SKIPPED)
 
 
 class Prepared(NamedTuple):
@@ -238,7 +238,8 @@ class _Run:
                 "the model runs in another environment by now: run this again for that one",
                 False,
             )
-        if step.kind in _UNDER_FEET and step.python is None:
+        beside = fixes()[step.fix].beside or step.python is not None
+        if step.kind in _UNDER_FEET and not beside:
             prefix = _places(self.seen.facts)[1]
             busy = users(prefix) if prefix else ()
             if busy:
@@ -273,9 +274,7 @@ class _Run:
         """The findings a step is there for, of those that are red now."""
         wanted = [f for f in self.before.findings if f.id in step.clears]
         return [
-            f
-            for was in wanted
-            if (f := _counterpart(was, step.fix, self.seen.findings)) is not None
+            f for was in wanted if (f := counterpart(was, step.fix, self.seen.findings)) is not None
         ]
 
     def _look_again(self, step: Step) -> str:
@@ -303,7 +302,7 @@ class _Run:
         asked = {f.check for f in self.before.findings if f.id in step.clears}
         failed = {f.check for f in self.before.findings if f.verdict is Verdict.FAIL}
         for f in seen.findings:
-            red = (*_RED, Verdict.WARN) if f.check not in failed else _RED
+            red = (*RED, Verdict.WARN) if f.check not in failed else RED
             if f.check in asked and f.verdict in red:
                 return f"there {f.check} still says: {f.title}"
             if f.verdict is Verdict.FAIL and f.check not in failed:
@@ -390,32 +389,3 @@ def _exit(results: Sequence[Result], after: Report, *, reboot: bool, stopped: bo
     codes += [Exit.INTERRUPTED] if stopped else []
     codes += [Exit.REBOOT] if reboot else []
     return leading(*codes)
-
-
-def _counterpart(was: Finding, fix: str, now: Sequence[Finding]) -> Finding | None:
-    """The finding of now that says that a fault is still there, or cannot be told."""
-    red = (*_RED, Verdict.WARN) if was.verdict is Verdict.WARN else _RED
-    return next(
-        (
-            f
-            for f in now
-            if f.check == was.check
-            and f.verdict in red
-            and (_subject(f) == _subject(was) or _same_cure(f, was, fix))
-        ),
-        None,
-    )
-
-
-def _same_cure(one: Finding, other: Finding, fix: str) -> bool:
-    """Whether the same commands of a fix mend both: the same fault, told of another file."""
-    mine, others = (
-        {repair.commands for repair in finding.fixes if repair.id == fix and repair.commands}
-        for finding in (one, other)
-    )
-    return bool(mine & others)
-
-
-def _subject(finding: Finding) -> str:
-    subject = finding.subject
-    return subject.real if isinstance(subject, Private) else ""

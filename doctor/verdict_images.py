@@ -12,6 +12,7 @@ PICTURES = 3  # seeds A, B, A
 VERIFIED, AS_RECORDED, NOT_VERIFIED = "verified", "ran as recorded", "not verified"
 _REAL = "picture"  # what alone may be called verified, whatever rows a recipe brings
 _WEIGHTS = ("fail", "warn", "note")
+_WHERE = {"latents": "its latents (what the sampler leaves)", "decoded": "its decoded pixels"}
 
 
 class Flaw(NamedTuple):
@@ -38,7 +39,9 @@ def flaws(ran: Generation, rules: ImageRules) -> tuple[Flaw, ...]:
     found = []
     for number, picture in enumerate(ran.pictures, 1):
         if picture.not_finite:
-            found.append(Flaw(number, "blank", f"its {picture.not_finite} hold NaN or infinity"))
+            where = _WHERE.get(picture.not_finite, picture.not_finite)
+            says = f"{where} hold values that are not a number (NaN) or infinite"
+            found.append(Flaw(number, "blank", says))
         elif picture.texture is not None:
             missed = broken(picture.texture, rules, ran.expectation)
             if missed:

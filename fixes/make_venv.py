@@ -167,4 +167,6 @@ def _fill(step: Step, transaction: Transaction) -> None:
         called(transaction, "pip", argv, env, transaction.scratch, limit_s=_HOUR_S)
 
 
-FIXES = (Fix(ID, "Make an environment for ComfyUI", plan, act, after=("install-comfyui",)),)
+FIXES = (
+    Fix(ID, "Make an environment for ComfyUI", plan, act, after=("install-comfyui",), beside=True),
+)

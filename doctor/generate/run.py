@@ -232,11 +232,12 @@ def thinned(samples: Sequence[Sample], most: int = _SAMPLES) -> tuple[Sample, ..
 
 
 def _cold(ran: _Ran) -> float:
-    """From the start of everything to the first picture; 0 where it never came to one."""
+    """From the start of everything to the first picture, without what was done for the others
+    meanwhile; 0 where it never came to one."""
     if not ran.attempt.made:
         return 0.0
-    before = sum(p.ended_s - p.began_s for p in ran.phases if not p.picture)
-    return round(before + ran.attempt.made[0].seconds, 3)
+    spent = sum(p.ended_s - p.began_s for p in ran.phases if p.picture in (0, 1))
+    return round(max(spent, ran.attempt.made[0].seconds), 3)
 
 
 def _explained(attempt: Attempt) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from html import escape
+from itertools import groupby
 
 from klein_doctor.generation import Phase, Sample
 
@@ -168,9 +169,12 @@ def _mark(at: float, value: float, text: str) -> str:
 def _strip(phases: Sequence[Phase], x: _X) -> str:
     """Pictures in one row, their phases below; a name where there is room for it."""
     drawn = []
-    for number in sorted({p.picture for p in phases if p.picture}):
-        mine = [p for p in phases if p.picture == number]
-        begin, end = x(min(p.began_s for p in mine)), x(max(p.ended_s for p in mine))
+    # Some ways make all pictures side by side, stage by stage: each stretch of one is named.
+    for number, stretch in groupby(phases, lambda phase: phase.picture):
+        mine = list(stretch)
+        if not number:
+            continue
+        begin, end = x(mine[0].began_s), x(mine[-1].ended_s)
         drawn.append(f'<line x1="{begin:.1f}" x2="{begin:.1f}" y1="2" y2="30" class="grid"/>')
         label = f"picture {number}"
         if len(label) * _CHAR > end - begin:

@@ -243,7 +243,7 @@ def test_one_fault_has_one_name(texture: object, check: str, word: str) -> None:
     wrong = {name for name, found in verdicts(facts).items() if found is FAIL}
     assert wrong == {check}
     found = judge_one(check, facts)
-    assert found.title == f"Pictures 1 and 2 and 3 are {word}" and "No error" in found.detail
+    assert found.title == f"Pictures 1, 2 and 3 are {word}" and "No error" in found.detail
     assert found.evidence["std"] == f"{texture.std:g}"  # type: ignore[attr-defined]
 
 
