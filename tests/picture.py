@@ -102,6 +102,8 @@ def asked() -> str:
         for question, keys in (("Esc leaves", ENTER), ("Space ticks", ENTER),
                                ("Do it?", DOWN + ENTER), ("0.34 GB to", ENTER)):  # fmt: skip
             seen.until(question)
+            if question.startswith(("Do it", "0.34")):
+                seen.until("Esc leaves")  # what is typed before that is echoed
             seen.type(keys)
         seen.until("three test pictures")
         seen.until("Esc leaves")
