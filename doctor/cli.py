@@ -65,10 +65,9 @@ def _run(arguments: list[str]) -> Exit:
     except UsageError as error:
         raise UsageError(with_variable(str(error), options)) from error
     output.write(report, options.format, options.color, form_of(options))
-    if not (options.select or options.ignore):
-        from klein_doctor.history import keep
+    from klein_doctor.history import keep
 
-        keep(report, options.state_dir)
+    keep(report, options)
     if not options.output and _offered(options, report):
         return _command("setup")(options, output, _note)
     return report.exit_code

@@ -69,7 +69,7 @@ def fix(options: argparse.Namespace, output: Output, note: Callable[[str], None]
 
             report = pictured(report, request, options, console, begun)
     if not options.dry_run:
-        keep(report, options.state_dir)
+        keep(report, options)
     report = _explained(report, wishes)
     output.write(report, options.format, options.color, form_of(options))
     if options.generate:

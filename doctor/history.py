@@ -20,8 +20,11 @@ from klein_doctor.state import need_state_folder, state_folder
 
 def seen_of(report: Report) -> Seen:
     """A run as it is kept."""
-    generation = known(report.facts.generation)
-    verified = generation is not None and report.exit_code is Exit.OK
+    verified = False
+    if report.record is not None:  # the tables of pictures are not loaded for every diagnosis
+        from klein_doctor.verdict_images import VERIFIED
+
+        verified = report.record["verdict"] == VERIFIED
     return Seen(
         report.created,
         report.exit_code is Exit.OK,
@@ -31,13 +34,17 @@ def seen_of(report: Report) -> Seen:
     )
 
 
-def keep(report: Report, state_dir: str) -> None:
+def keep(report: Report, options: argparse.Namespace) -> None:
     """Remember a run of this machine, where there is a home for it; it never spoils the run.
 
-    Nothing is kept of reports, of assumed cards, and of a selection of checks.
+    Nothing is kept of reports, of assumed cards, of a selection of checks, and of rehearsals.
     """
-    folder = state_folder(state_dir, os.environ)
-    if folder is None or report.replayed or report.target.assumed:
+    folder = state_folder(options.state_dir, os.environ)
+    ran = known(report.facts.generation)
+    rehearsed = ran is not None and ran.expectation == "reference"
+    if folder is None or report.replayed or report.target.assumed or rehearsed:
+        return
+    if options.select or options.ignore:
         return
     with contextlib.suppress(OSError):
         remember(folder, report.target, seen_of(report))

@@ -12,6 +12,7 @@ import recorded
 from command import doctor
 
 from klein_doctor.changes import Change, changes, state_of
+from klein_doctor.history import seen_of
 from klein_doctor.installation import Installed, Packages
 from klein_doctor.model import Facts, Known, Report, Unknown
 from klein_doctor.past import Seen, recall, recall_healthy, remember
@@ -149,6 +150,17 @@ def test_a_machine_remembers_its_diagnoses(tmp_path: Path) -> None:
     ran = doctor("history", "--state-dir", state)
     assert ran.code == 0 and "Nothing changed" in ran.out
     assert all(len(line) <= 80 for line in ran.out.splitlines())
+
+
+@pytest.mark.parametrize("verdict", ["verified", "ran as recorded", None])
+def test_only_a_verified_picture_counts_as_one(well: Report, verdict: str | None) -> None:
+    record = {"verdict": verdict} if verdict is not None else None
+    assert seen_of(well._replace(record=record)).verified is (verdict == "verified")
+
+
+def test_a_fix_of_a_selection_is_not_remembered(tmp_path: Path) -> None:
+    doctor("--fix", "--select", "gpu-not-found", "--state-dir", tmp_path / "state")
+    assert not (tmp_path / "state" / "history").exists()
 
 
 @pytest.mark.parametrize(

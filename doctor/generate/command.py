@@ -40,8 +40,7 @@ def generate(options: argparse.Namespace, output: Output, note: Callable[[str], 
     request = request_of(options)
     report = pictured(diagnose(request), request, options, console)
     output.write(report, options.format, options.color, form_of(options))
-    if not (options.select or options.ignore):
-        keep(report, options.state_dir)
+    keep(report, options)
     preview(report, options)
     return report.exit_code
 
