@@ -72,7 +72,8 @@ def _introduce(stream: TextIO) -> None:
 def _narrate(act: Act, number: int, stream: TextIO) -> None:
     stream.write(f"{number}. {act.name}: {act.title}  [{_MARKS[act.ok]}, {act.seconds:.1f} s]\n")
     for line in act.lines:
-        stream.write(f"     {textwrap.shorten(line, _WIDTH - 5)}\n")
+        for part in textwrap.wrap(line, _WIDTH, initial_indent=" " * 5, subsequent_indent=" " * 7):
+            stream.write(part + "\n")
     for line in textwrap.wrap(act.says, _WIDTH - 3):
         stream.write(f"   {line}\n")
 

@@ -59,7 +59,6 @@ class Rehearsal:
     def __init__(self, top: Path, told: Callable[[Act], None], tell: Callable[[str], None]):
         self.top, self.told, self.tell = top, told, tell
         self.acts: list[Act] = []
-        self._code = {"diagnosis": -1}
 
     def all(self) -> tuple[Act, ...]:
         """Everything, to the end or to where it cannot go on."""
@@ -139,8 +138,8 @@ class Rehearsal:
         lacking = [name for name in _STACK if importlib.util.find_spec(name) is None]
         if lacking:
             return None, (
-                f"left out: {', '.join(lacking)} not installed beside the doctor (pip install "
-                "'klein-doctor[diffusers]' brings them)"
+                f"left out: {', '.join(lacking)} not installed beside the doctor; pip install "
+                "'.[diffusers]' where it was installed from brings them (several GB)"
             ), []  # fmt: skip
         ran = self._doctor(
             stage, "generate", "--route", "diffusers", "--device", "cpu", "--expect", "reference",

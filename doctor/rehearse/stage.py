@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,7 +67,6 @@ class Stage:
         self.comfyui = self.home / "ComfyUI"
         self.recipe = top / "recipe"
         self.state = top / "state"
-        self.pictures = top / "pictures"
         self.checkout = (
             self.home / ".cache/huggingface/hub/models--black-forest-labs--FLUX.2-klein-4B"
             / "snapshots" / REVISION
@@ -188,8 +186,3 @@ def _digest(path: Path) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def python_of(folder: Path) -> Path:
-    """The interpreter of an environment."""
-    return folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
