@@ -305,12 +305,12 @@ def _fixing(top: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--environment", choices=ENVIRONMENTS, default="",
         help="where a change of PyTorch touches what was compiled for it: change this environment "
-        "all the same (here), or leave it alone (private)",
+        "all the same (here), or make one beside it (private, the default)",
     )  # fmt: skip
     group.add_argument(
         "--answers", metavar="FILE", default="",
         help="a TOML file that answers what would be asked: install, symptom, environment, route, "
-        "steps, download",
+        "steps, download, generate",
     )  # fmt: skip
     group.add_argument("--log", metavar="FILE", default="", help="write what goes on there, too")
 

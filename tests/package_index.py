@@ -78,7 +78,7 @@ class PackageIndex(index.PackageIndex):
         traceback: TracebackType | None,
     ) -> None:
         self.never.set()
-        self.stop()
+        super().__exit__(kind, error, traceback)
 
 
 def sdist(name: str, version: str, files: Mapping[str, Content]) -> bytes:

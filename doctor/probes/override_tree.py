@@ -180,12 +180,6 @@ def _parameters(arguments: ast.arguments, scope: Scope) -> None:
             scope.bind(rest.arg, None, rest, parameter=True)
 
 
-def line_of(node: ast.AST) -> int:
-    """The line a node begins in, 0 for one without."""
-    line = getattr(node, "lineno", 0)
-    return line if isinstance(line, int) else 0
-
-
 def dotted(node: ast.AST) -> str:
     """A target as text: ``a``, ``a.b``, ``a["b"]``; "" for anything else or a long one."""
     tail: list[str] = []
