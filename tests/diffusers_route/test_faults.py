@@ -63,7 +63,7 @@ def test_killed_while_it_draws(route: Route) -> None:
             os.kill(watch.pid, signal.SIGKILL)
 
     watch = Listener(hook)
-    done = route(watch, fault="never=")
+    done = route(watch, fault="after step 2=hang")
     assert (done.outcome, done.stage, done.kind) == ("failed", "denoise", "killed")
     assert "(RAM)" in done.says and done.gone
 
@@ -90,7 +90,7 @@ def test_stopped_while_it_draws(route: Route) -> None:
             watch.stop.set()
 
     watch = Listener(hook)
-    done = route(watch, fault="never=")
+    done = route(watch, fault="after step 1=hang")
     assert (done.outcome, done.kind) == ("interrupted", "stopped")
     assert done.gone and not running(watch.pid)
 
