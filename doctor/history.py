@@ -93,11 +93,14 @@ def _between(names: Sequence[str]) -> Told:
     from klein_doctor import recipe as recipes
     from klein_doctor.engine import exit_code, judge
     from klein_doctor.registry import catalogue
-    from klein_doctor.replay import read_report
+    from klein_doctor.replay import ReplayError, read_report
 
     if len(names) != 2:
         raise UsageError("history takes two reports, or none for this machine")
-    found = sorted((read_report(name) for name in names), key=lambda each: each.created)
+    try:
+        found = sorted((read_report(name) for name in names), key=lambda each: each.created)
+    except ReplayError as error:  # in the words of the option that usually names a report
+        raise UsageError(str(error).removeprefix("--from ")) from error
     rules = recipes.load()
     well = [exit_code(judge(each.facts, rules, catalogue())) is Exit.OK for each in found]
     then, now = found

@@ -137,6 +137,12 @@ def test_two_reports_are_compared_whatever_their_order(tmp_path: Path) -> None:
     assert data["changes"][0]["after"] == "2.6.0+cu126"
 
 
+def test_a_report_that_is_not_there_is_named(tmp_path: Path) -> None:
+    ran = doctor("history", tmp_path / "gone.json", tmp_path / "lost.json")
+    assert ran.code == 2 and f"{tmp_path}/gone.json: cannot be read" in ran.err
+    assert "--from" not in ran.err
+
+
 def test_one_report_is_wrong_usage(tmp_path: Path) -> None:
     ran = doctor("history", saved(HEALTHY, "2026-11-20T00:00:00Z", tmp_path))
     assert ran.code == 2 and "two reports" in ran.err
