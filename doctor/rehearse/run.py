@@ -18,6 +18,7 @@ from klein_doctor.rehearse.janitor import mark
 from klein_doctor.rehearse.stage import CARD, FAULTS, Stage
 
 _LIMIT_S = 300.0
+_FIXES = 2  # runs of --fix, each taken back by itself
 _RED = ("fail", "warn")
 _SIDE = "128"  # pixels: enough for a miniature
 _STACK = ("torch", "diffusers", "transformers", "accelerate")
@@ -155,9 +156,8 @@ class Rehearsal:
 
     def _undone(self, stage: Stage, before: dict[str, str]) -> tuple[bool, str, list[str]]:
         stage.index.stop()
-        while (ran := self._doctor(stage, "undo", judge=False)).code == 0:
-            if "nothing" in ran.error.lower():
-                break
+        for _ in range(_FIXES):
+            self._doctor(stage, "undo", judge=False)
         after = {n: d for n, d in stage.contents().items() if not n.endswith(".parked")}
         changed = sorted(n for n in before.keys() | after.keys() if before.get(n) != after.get(n))
         if changed:
