@@ -11,10 +11,14 @@ from pathlib import Path
 
 import around as a
 import construct as c
+import package_index as p
 import pytest
 from acting import acted, begun, tree, undone
+from command import doctor
 from judging import RECIPE, verdict_of
 from repositories import NEW, OLD, git, put_clone, put_remote
+from targets import put_package, site_packages
+from trees import PINS
 
 from klein_doctor.fixing import fixes
 from klein_doctor.installation import Checkout
@@ -51,8 +55,8 @@ def state(root: Path) -> dict[str, bytes | str]:
 
 
 def stats(root: Path) -> dict[str, tuple[int, int]]:
-    paths = (p for p in root.rglob("*") if p.is_file() and ".git" not in p.parts)
-    return {str(p): (p.stat().st_mode, p.stat().st_mtime_ns) for p in paths}
+    paths = (each for each in root.rglob("*") if each.is_file() and ".git" not in each.parts)
+    return {str(each): (each.stat().st_mode, each.stat().st_mtime_ns) for each in paths}
 
 
 @pytest.mark.parametrize("branch", [True, False], ids=["branch", "release"])
@@ -239,3 +243,38 @@ def test_the_plan_goes_to_the_release_of_the_table_and_the_packages_follow() -> 
     assert step.grade == "ask" and step.clears == (finding.id,)
     names = list(fixes())
     assert names.index("update-comfyui") < names.index("install-requirements")
+
+
+def test_one_command_moves_it_and_installs_what_the_newer_one_asks_for(
+    tmp_path: Path, remote: Path
+) -> None:
+    """The packages are a step of their own, planned before anybody knows that they will be due."""
+    home = tmp_path / "home"
+    home.mkdir()
+    root = put_clone(remote, home / "ComfyUI")
+    subprocess.run([sys.executable, "-m", "venv", str(root / ".venv")], check=True)
+    site = site_packages(root / ".venv")
+    for name, version in (("torch", "2.14.1+cu130"), ("torchvision", "0.29.1+cu130")):
+        put_package(site, name, version, "13.0")
+    recipe = tmp_path / "recipe"
+    recipe.mkdir()
+    (recipe / "comfyui.toml").write_text(f'[[install]]\ntag = "{NEW}"\nurl = "{remote.as_uri()}"\n')
+    before = state(root)
+    with p.PackageIndex() as index:
+        p.put_trio(index, "simple", torch="2.15.0", cuda="13.2")
+        for name, version in PINS.items():
+            index.add(p.wheel(name, version))
+        around = {"HOME": str(home), "PIP_INDEX_URL": index.url(), "PIP_RETRIES": "0",
+                  "PIP_CONFIG_FILE": os.devnull, "PIP_NO_CACHE_DIR": "1"}  # fmt: skip
+        ran = doctor(
+            "--assume", "RTX 5070,driver=580", "--comfyui", root, "--recipe", recipe, "--state-dir",
+            tmp_path / "state", "--format", "json", "--unredacted", "--fix", "--only",
+            "update-comfyui,install-requirements", env=around, limit_s=120,
+        )  # fmt: skip
+    steps = {step["fix"]: step["state"] for step in ran.document["steps"]}
+    assert steps == {"update-comfyui": "done", "install-requirements": "done"}, ran.err
+    verdicts = ran.verdicts()
+    assert verdicts["comfyui-too-old"] == verdicts["comfyui-requirements-stale"] == "pass"
+    assert ran.document["facts"]["torch"]["known"]["version"] == {"known": "2.14.1+cu130"}
+    assert doctor("undo", "--state-dir", tmp_path / "state").code == 0
+    assert state(root) == before
