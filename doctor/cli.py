@@ -66,8 +66,10 @@ def _run(arguments: list[str]) -> Exit:
         raise UsageError(with_variable(str(error), options)) from error
     output.write(report, options.format, options.color, form_of(options))
     from klein_doctor.history import keep
+    from klein_doctor.started import tell
 
     keep(report, options)
+    tell(report)
     if not options.output and _offered(options, report):
         return _command("setup")(options, output, _note)
     return report.exit_code

@@ -32,6 +32,7 @@ from klein_doctor.repair import (
     recover_first,
     tidy,
 )
+from klein_doctor.started import tell
 from klein_doctor.steps import Step
 from klein_doctor.symptoms import NOTHING, checks_of, led
 from klein_doctor.transaction.around import Around
@@ -72,6 +73,7 @@ def fix(options: argparse.Namespace, output: Output, note: Callable[[str], None]
         keep(report, options)
     report = _explained(report, wishes)
     output.write(report, options.format, options.color, form_of(options))
+    tell(report)
     if options.generate:
         from klein_doctor.generate.command import preview
 

@@ -18,7 +18,7 @@ COMMAND = (sys.executable, "-m", "klein_doctor")
 _DROPPED = (
     "CUDA_", "NVIDIA_", "NVML_", "KLEIN_DOCTOR_", "VIRTUAL_ENV", "CONDA_", "PYTHON", "LD_LIBRARY",
     "LC_", "COLUMNS", "NO_COLOR", "FORCE_COLOR", "CLICOLOR", "XDG_", "HF_", "APPDATA",
-    "LOCALAPPDATA",
+    "LOCALAPPDATA", "SUDO_",
 )  # fmt: skip
 
 

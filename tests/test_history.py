@@ -7,15 +7,17 @@ import stat
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import recorded
 from command import doctor
 
-from klein_doctor.changes import Change, changes, state_of
+from klein_doctor.changes import SECTIONS, Change, changes, state_of
 from klein_doctor.history import seen_of
 from klein_doctor.installation import Installed, Packages
 from klein_doctor.model import Facts, Known, Report, Unknown
 from klein_doctor.past import Seen, recall, recall_healthy, remember
+from klein_doctor.report.history import SCHEMA
 
 HEALTHY = "healthy-rtx5070-linux-cu130"
 
@@ -119,6 +121,16 @@ def test_a_damaged_file_is_passed_over(well: Report, tmp_path: Path, damage: str
     assert len(recall(tmp_path, well.target)) == 1
 
 
+def keeps_to_the_schema(data: dict[str, Any]) -> None:
+    docs = Path(__file__).parent.parent / "docs"
+    schema = json.loads((docs / "history.schema.json").read_text("utf-8"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(data, schema)
+    assert list(data) == schema["required"] and data["schema"] == SCHEMA
+    sections = schema["properties"]["changes"]["items"]["properties"]["section"]["enum"]
+    assert sections == list(SECTIONS)
+
+
 def saved(name: str, created: str, folder: Path) -> Path:
     data: dict[str, Any] = json.loads(recorded.golden(name, "json").read_text(encoding="utf-8"))
     path = folder / f"{name}.json"
@@ -132,7 +144,7 @@ def test_two_reports_are_compared_whatever_their_order(tmp_path: Path) -> None:
     ran = doctor("history", new, old)
     assert ran.code == 0 and "torch: 2.14.1+cu130 -> 2.6.0+cu126" in ran.out
     data = doctor("history", old, new, "--format", "json").document
-    assert data["schema"] == "klein-doctor/history/1"
+    keeps_to_the_schema(data)
     assert data["since_healthy"] is True and data["now_healthy"] is False
     assert data["changes"][0]["after"] == "2.6.0+cu126"
 
@@ -155,6 +167,7 @@ def test_a_machine_remembers_its_diagnoses(tmp_path: Path) -> None:
     doctor("--state-dir", state)
     ran = doctor("history", "--state-dir", state)
     assert ran.code == 0 and "Nothing changed" in ran.out
+    keeps_to_the_schema(doctor("history", "--state-dir", state, "--format", "json").document)
     assert all(len(line) <= 80 for line in ran.out.splitlines())
 
 

@@ -237,7 +237,7 @@ def test_from_a_folder_that_is_gone(tmp_path: Path) -> None:
         assert b"Traceback" not in ran.stderr
 
 
-def test_a_diagnosis_writes_nothing(tmp_path: Path) -> None:
+def test_a_diagnosis_writes_nothing_but_what_history_needs(tmp_path: Path) -> None:
     home, work = tmp_path / "home", tmp_path / "work"
     work.mkdir()
     python = make_venv(home / "env")
@@ -245,8 +245,12 @@ def test_a_diagnosis_writes_nothing(tmp_path: Path) -> None:
     places = ("HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "TMPDIR", "TEMP", "TMP",
               "XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")  # fmt: skip
     env = dict.fromkeys(places, str(home))
-    before = listing(tmp_path)
+    state = tmp_path / "kept" / "state"
+    state.parent.mkdir()
+    before = listing(home) | listing(work)
     for kind in FORMATS:
-        doctor("--python", python, "--format", kind, env=env, cwd=work)
+        doctor("--python", python, "--state-dir", state, "--format", kind, env=env, cwd=work)
     doctor("explain", env=env, cwd=work)
-    assert listing(tmp_path) == before
+    assert listing(home) | listing(work) == before
+    assert {path.name for path in state.parent.iterdir()} == {"state"}
+    assert {path.name for path in state.iterdir()} == {"history"}

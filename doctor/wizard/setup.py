@@ -13,11 +13,13 @@ from klein_doctor.console import Lines
 from klein_doctor.diagnose import recipe_of, request_of
 from klein_doctor.exits import Exit, UsageError
 from klein_doctor.fix_command import log_of, mended, recovered, wishes_of
+from klein_doctor.history import keep
 from klein_doctor.model import Report, known
 from klein_doctor.options import form_of
 from klein_doctor.output import Output
 from klein_doctor.plan import Wishes
 from klein_doctor.repair import Prepared, prepare
+from klein_doctor.started import tell as told
 from klein_doctor.steps import Step
 from klein_doctor.symptoms import NOTHING, checks_of, explaining, led
 from klein_doctor.wizard import questions as q
@@ -66,9 +68,12 @@ class _Session:
         self._happened(prepared)
         prepared = self._way(self._where(prepared))
         steps = self._download(prepared, self._steps(prepared))
-        report = self._do(prepared, steps)
-        report = led(self._pictured(report), self.checks)
+        report = self._pictured(self._do(prepared, steps))
+        if not self.options.dry_run:
+            keep(report, self.options)
+        report = led(report, self.checks)
         output.write(report, self.options.format, self.options.color, form_of(self.options))
+        told(report)
         return report.exit_code
 
     def _looked(self) -> Prepared:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import time
 from pathlib import Path
 
+import jsonschema
 import pytest
 from command import COMMAND, Ran, clean_environment
 
@@ -44,6 +46,14 @@ def test_the_whole_chain_works(document: tuple[Ran, Path]) -> None:
     assert list(acts) == ["stage", "diagnose", "plan", "fix", "prove", "generate", "undo"]
     assert all(act["ok"] for act in acts.values()), acts
     assert ran.document["rehearsal"] is True and ran.document["exit_code"] == 0
+
+
+def test_the_document_keeps_to_its_schema(document: tuple[Ran, Path]) -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    schema = json.loads((docs / "rehearsal.schema.json").read_text("utf-8"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(document[0].document, schema)
+    assert list(document[0].document) == schema["required"]
 
 
 def test_every_planted_fault_is_named(document: tuple[Ran, Path]) -> None:
