@@ -29,6 +29,12 @@ def judge_one(name: str, facts: Facts) -> Outcome:
     return outcome if isinstance(outcome, Outcome) else outcome[0]
 
 
+def of_any_words(name: str, facts: Facts) -> Verdict:
+    """The verdict of a check on facts whose own words no prose rule can be asked of."""
+    outcome = catalogue()[name].judge(facts, RECIPE)
+    return outcome.verdict if isinstance(outcome, Outcome) else outcome[0].verdict
+
+
 def silent(name: str, facts: Facts) -> bool:
     """Whether the check has nothing to say of this machine."""
     return catalogue()[name].judge(facts, RECIPE) in ((), [])

@@ -1,12 +1,13 @@
 """Draw the README's terminal pictures from recorded machines and a miniature Hub.
 
-PYTHONPATH=tests/download:tests/repair:tests/wizard python tests/picture.py
+PYTHONPATH=tests/download:tests/repair:tests/wizard python tests/picture.py [PICTURE...]
 """
 
 from __future__ import annotations
 
 import io
 import re
+import sys
 import tempfile
 from pathlib import Path
 
@@ -29,17 +30,17 @@ DOCS = Path(__file__).parent.parent / "docs"
 PICTURES = {"problem": "cu126-wheel-on-sm120", "healthy": "healthy-rtx5070-linux-cu130"}
 
 
-def main() -> None:
-    """Write one SVG per picture, exactly what a terminal of 80 columns shows."""
-    for picture, machine in PICTURES.items():
-        stream = io.StringIO()
-        render_text(recorded.report(machine), stream, "always", "local")
-        draw(picture, stream.getvalue())
-    draw("identify", identified())
-    draw("triage", triaged())
-    draw("download", downloaded())
-    draw("fix", mended())
-    draw("setup", asked())
+def main(names: list[str]) -> None:
+    """Write one SVG per picture, exactly what a terminal of 80 columns shows; none named: all."""
+    for name in names or [*PICTURES, *DRAWN]:
+        draw(name, reported(PICTURES[name]) if name in PICTURES else DRAWN[name]())
+
+
+def reported(machine: str) -> str:
+    """The report of a recorded machine."""
+    stream = io.StringIO()
+    render_text(recorded.report(machine), stream, "always", "local")
+    return stream.getvalue()
 
 
 def draw(picture: str, text: str) -> None:
@@ -129,5 +130,21 @@ def mended() -> str:
     return f"$ klein-doctor --fix\n{ran.out}"
 
 
+def rehearsed() -> str:
+    """The whole chain on a made-up machine."""
+    with tempfile.TemporaryDirectory() as folder:
+        ran = doctor("rehearse", env={"HOME": folder}, limit_s=400)
+    return f"$ klein-doctor rehearse\n{ran.out}"
+
+
+DRAWN = {
+    "identify": identified,
+    "triage": triaged,
+    "download": downloaded,
+    "fix": mended,
+    "setup": asked,
+    "rehearsal": rehearsed,
+}
+
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
