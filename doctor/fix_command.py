@@ -22,13 +22,13 @@ from klein_doctor.model import Report
 from klein_doctor.options import form_of
 from klein_doctor.output import Output
 from klein_doctor.plan import Wishes
+from klein_doctor.prepared import Prepared, prepare
 from klein_doctor.repair import (
     Limits,
-    Prepared,
+    More,
     RollbackFailed,
     carry_out,
     needs_reboot,
-    prepare,
     recover_first,
     tidy,
 )
@@ -151,7 +151,11 @@ def _done(prepared: Prepared, options: argparse.Namespace, console: Lines) -> Re
 
 
 def mended(
-    prepared: Prepared, steps: Sequence[Step], options: argparse.Namespace, console: Lines
+    prepared: Prepared,
+    steps: Sequence[Step],
+    options: argparse.Namespace,
+    console: Lines,
+    more: More | None = None,
 ) -> Report:
     """Do these steps as the command line says, and judge again.
 
@@ -168,7 +172,7 @@ def mended(
     )  # fmt: skip
     try:
         with ends_politely(stop):
-            return carry_out(prepared, steps, console, limits, around)
+            return carry_out(prepared, steps, console, limits, around, more)
     except Busy as error:
         console.note(str(error))
         return prepared.report._replace(

@@ -8,21 +8,21 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from klein_doctor import __version__
 from klein_doctor.console import Console
 from klein_doctor.counterpart import RED, counterpart
-from klein_doctor.diagnose import Request, diagnose, recipe_of
+from klein_doctor.diagnose import Request, diagnose
 from klein_doctor.exits import Exit, leading
 from klein_doctor.fixing import fixes
 from klein_doctor.model import Facts, Finding, Report, Verdict, known
-from klein_doctor.plan import Wishes, make
+from klein_doctor.prepared import Prepared
 from klein_doctor.privacy import Redactor
 from klein_doctor.state import make_folder, need_state_folder
-from klein_doctor.steps import Plan, Result, Step, StepFailed
+from klein_doctor.steps import Result, Step, StepFailed
 from klein_doctor.transaction.around import Around
 from klein_doctor.transaction.child import Child
 from klein_doctor.transaction.in_use import in_words, users
@@ -36,15 +36,6 @@ from klein_doctor.transaction.transaction import Transaction
 _UNDER_FEET = ("packages", "update")
 
 
-class Prepared(NamedTuple):
-    """A diagnosis and what it would take: plan for the fails, optional for the warnings."""
-
-    request: Request
-    report: Report
-    plan: Plan
-    optional: Plan
-
-
 class Limits(NamedTuple):
     """What ends a run early: stop when it is set, until by the clock of time.monotonic()."""
 
@@ -56,33 +47,6 @@ class Limits(NamedTuple):
 
     def late(self) -> bool:
         return self.until is not None and time.monotonic() > self.until
-
-
-def prepare(request: Request, wishes: Wishes | None = None) -> Prepared:
-    """Look at the machine and plan; nothing is changed.
-
-    Raises:
-        UsageError: in one line.
-    """
-    report = diagnose(request)
-    wishes = wishes or Wishes()
-    wishes = wishes._replace(answers={**_around(request), **wishes.answers})
-    planned, more = make(report.findings, report.facts, recipe_of(request), fixes(), wishes)
-    return Prepared(request, report._replace(steps_planned=planned.steps), planned, more)
-
-
-def _around(request: Request) -> dict[str, str]:
-    """What a fix may plan by and no finding tells: git, --offline, where a new ComfyUI would be."""
-    try:
-        place = Path(request.wish.comfyui or Path.home() / "ComfyUI").expanduser().absolute()
-        vacant = not place.exists() or (place.is_dir() and not any(place.iterdir()))
-    except (OSError, RuntimeError, ValueError):  # no home, or none that can be looked into
-        vacant = False
-    found = {"git": shutil.which("git") or "", "offline": "true" if request.offline else ""}
-    if vacant:
-        shown = Redactor.of_this_machine(os.environ).path(str(place))
-        found |= {f"place.{form}": getattr(shown, form) for form in ("real", "local", "public")}
-    return found
 
 
 def recover_first(request: Request, console: Console) -> None:
@@ -134,12 +98,17 @@ def needs_reboot(findings: Sequence[Finding]) -> bool:
     return any(repair.id == "reboot" for finding in failed for repair in finding.fixes)
 
 
+# What else to do once a run got that far, None for nothing: somebody is asked.
+More = Callable[[Report, Request], "tuple[Prepared, Sequence[Step]] | None"]
+
+
 def carry_out(
     prepared: Prepared,
     steps: Sequence[Step],
     console: Console,
     limits: Limits | None = None,
     around: Around | None = None,
+    more: More | None = None,
 ) -> Report:
     """Do the steps, prove each, and judge the machine anew.
 
@@ -151,7 +120,13 @@ def carry_out(
     with held(lock):
         journal = new_run(state)
         run = _Run(prepared, journal, lock, console, limits or Limits(threading.Event()), around)
-        return run.all(steps)
+        report = run.all(steps)
+        while more is not None and report.exit_code is Exit.PROBLEMS:
+            told = more(report, run.request)
+            if told is None:
+                break
+            report = run.on(*told)
+        return report
 
 
 class _Run:
@@ -166,7 +141,8 @@ class _Run:
         limits: Limits,
         around: Around | None,
     ):
-        self.before = prepared.report
+        self.first = prepared.report
+        self.before = prepared.report  # what the steps under way were planned from
         self.seen = prepared.report
         self.request = prepared.request
         self.console = console
@@ -174,15 +150,22 @@ class _Run:
         self.around = around or Around()
         self.journal = journal
         self.lock = lock
+        self.planned: list[Step] = []
         self.results: list[Result] = []
         self.moved = False  # the model runs in another environment than when the steps were planned
         self.redactor = Redactor.of_this_machine(os.environ)
 
+    def on(self, prepared: Prepared, steps: Sequence[Step]) -> Report:
+        """Go on with steps that were planned from what is there by now."""
+        self.before = self.seen = prepared.report
+        self.request, self.moved = prepared.request, False
+        return self.all(steps)
+
     def all(self, steps: Sequence[Step]) -> Report:
         todo = [step for step in steps if step.grade != "manual"]
-        self.results = [
-            Result(step, "manual", "for you to do") for step in steps if step.grade == "manual"
-        ]
+        by_hand = [step for step in steps if step.grade == "manual" and step not in self.planned]
+        self.planned += [step for step in steps if step in todo or step in by_hand]
+        self.results += [Result(step, "manual", "for you to do") for step in by_hand]
         scratch = self.journal.folder / SCRATCH
         try:
             for number, step in enumerate(todo, 1):
@@ -193,7 +176,7 @@ class _Run:
                 self.console.ended(result)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-        return self._report(tuple(steps))
+        return self._report()
 
     def _step(self, step: Step, scratch: Path) -> Result:
         reason, again = self._obstacle(step)
@@ -202,8 +185,8 @@ class _Run:
         began = time.monotonic()
         if not self.journal.records:
             self.journal.add(
-                "run", created=self.before.created, version=__version__, lock=str(self.lock),
-                target=self.before.target.python.real, comfyui=self.before.target.comfyui.real,
+                "run", created=self.first.created, version=__version__, lock=str(self.lock),
+                target=self.first.target.python.real, comfyui=self.first.target.comfyui.real,
             )  # fmt: skip
         make_folder(scratch)
         number = len(self.journal.steps())
@@ -334,14 +317,14 @@ class _Run:
         """Whether a step that stays did anything: some find that all is as it should be."""
         return any(step.state == "sealed" and step.records for step in self.journal.steps())
 
-    def _report(self, planned: tuple[Step, ...]) -> Report:
+    def _report(self) -> Report:
         after = self.seen  # as it was judged after the last step
         again = any(result.again for result in self.results)
         reboot = needs_reboot(after.findings)
         stopped = self.limits.stop.is_set()
         return after._replace(
-            before=self.before.findings,
-            steps_planned=planned,
+            before=self.first.findings,
+            steps_planned=tuple(self.planned),
             steps=tuple(self.results),
             run=self.journal.run if self._changed() else "",
             changed=self._changed(),

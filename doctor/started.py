@@ -42,7 +42,9 @@ def of_this_process() -> Start:
         cwd = os.getcwd()
     except OSError:
         cwd = ""
-    uid = os.getuid() if sys.platform != "win32" else None
+    uid = None
+    if sys.platform != "win32":
+        uid = os.getuid()
     conda = os.path.isdir(os.path.join(sys.prefix, "conda-meta"))
     return Start(sys.platform, uid, sys.prefix, sys.base_prefix, conda, cwd, os.environ)
 

@@ -60,8 +60,9 @@ def rehearse(options: argparse.Namespace, output: Output, note: Callable[[str], 
 
 
 _INTRODUCTION = (
-    "Rehearsal: a made-up machine in a folder of its own. Nothing of yours is touched,\n"
-    "no network is used, no card is needed; the card is assumed. Files are miniatures.\n"
+    "Rehearsal: a made-up machine in a folder of its own. Nothing of yours is\n"
+    "touched, no network is used, no card is needed; the card is assumed. Model\n"
+    "files are miniatures.\n"
 )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from klein_doctor import answers as a
 from klein_doctor.chosen import Row, chosen_by, table
 from klein_doctor.console import Lines
-from klein_doctor.diagnose import recipe_of, request_of
+from klein_doctor.diagnose import Request, recipe_of, request_of
 from klein_doctor.exits import Exit, UsageError
 from klein_doctor.fix_command import log_of, mended, recovered, wishes_of
 from klein_doctor.history import keep
@@ -18,7 +18,7 @@ from klein_doctor.model import Report, known
 from klein_doctor.options import form_of
 from klein_doctor.output import Output
 from klein_doctor.plan import Wishes
-from klein_doctor.repair import Prepared, prepare
+from klein_doctor.prepared import Prepared, prepare
 from klein_doctor.started import tell as told
 from klein_doctor.steps import Step
 from klein_doctor.symptoms import NOTHING, checks_of, explaining, led
@@ -59,6 +59,7 @@ class _Session:
         self.request = request_of(options)
         self.recipe = recipe_of(self.request)
         self.checks: tuple[str, ...] = ()  # those that can explain what happened
+        self.offered: set[str] = set()  # fixes that were in a table already
 
     def run(self, output: Output) -> Exit:
         blocked = recovered(self.request, self.console)
@@ -155,6 +156,7 @@ class _Session:
     def _steps(self, prepared: Prepared) -> tuple[Step, ...]:
         """The table, and what of it is to be done."""
         rows = table(prepared.plan, prepared.optional)
+        self.offered |= {row.step.fix for row in rows}
         if rows:
             tell("")
             tell("The plan; nothing of it is done yet:")
@@ -201,10 +203,32 @@ class _Session:
             self.console.note("nothing was changed")
             return report
         try:
-            return mended(prepared, steps, self.options, self.console)
+            return mended(prepared, steps, self.options, self.console, self._more)
         except KeyboardInterrupt:  # a second one; what was under way was taken back
             self.console.note("interrupted; klein-doctor takes back what is open when it runs next")
             return report._replace(exit_code=Exit.INTERRUPTED)
+
+    def _more(self, report: Report, request: Request) -> tuple[Prepared, tuple[Step, ...]] | None:
+        """What shows only now, as the files for a ComfyUI just installed: asked for as the first.
+
+        None where there is nothing new, or the user leaves; what was done stays.
+        """
+        if self.answers.get(a.STEPS, "fails") not in ("fails", "all"):
+            return None
+        prepared = prepare(request, self.wishes)
+        plan, optional = (
+            each._replace(steps=tuple(step for step in each.steps if step.fix not in self.offered))
+            for each in (prepared.plan, prepared.optional)
+        )
+        if all(step.grade == "manual" for step in plan.steps):
+            return None
+        prepared = prepared._replace(plan=plan, optional=optional)
+        tell("")
+        tell("With that done, there is more to see.")
+        try:
+            return prepared, self._download(prepared, self._steps(prepared))
+        except (Left, KeyboardInterrupt):
+            return None
 
     def _pictured(self, report: Report) -> Report:
         """With a test generation where one is wanted; who leaves here keeps what was done."""

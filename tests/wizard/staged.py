@@ -18,7 +18,7 @@ from klein_doctor.cli import main
 from klein_doctor.exits import Exit
 from klein_doctor.installation import Install, Search
 from klein_doctor.model import Known, Private
-from klein_doctor.repair import Prepared
+from klein_doctor.prepared import Prepared
 from klein_doctor.steps import Plan, Result, Step
 
 REPORT = recorded.report("cu126-wheel-on-sm120")
