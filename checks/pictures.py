@@ -55,8 +55,8 @@ def image_blank(facts: Facts, recipe: Recipe) -> Outcome | tuple[()]:
     follows=("log-says-otherwise",),
     reads="The pixels of the test pictures: whether neighbours belong together, whether there are "
     "large shapes, and how well they compress.",
-    why="Half a text encoder, another model's VAE, damaged weights, wrong kernels, or a custom node "
-    "that replaces PyTorch's attention (SDPA) give noise or patches without any error.",
+    why="Half a text encoder, another model's VAE, damaged weights, wrong kernels, or a custom "
+    "node that replaces PyTorch's attention (SDPA) give noise or patches without any error.",
     by_hand="Look for 'clip missing' in ComfyUI's log; compute the digests of the model's files "
     "with 'klein-doctor identify --deep'; see what vae-wrong and flash-attention-forced say, and "
     "start once with --disable-all-custom-nodes; try the card with 'klein-doctor --prove'.",
