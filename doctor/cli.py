@@ -62,6 +62,10 @@ def _run(arguments: list[str]) -> Exit:
         if name:
             return _command(name)(options, output, _note)
         report = _report(options, lambda: output.prepare(options.format))
+        if options.symptom:
+            from klein_doctor.symptoms import explained
+
+            report = explained(report, options.symptom)
     except UsageError as error:
         raise UsageError(with_variable(str(error), options)) from error
     output.write(report, options.format, options.color, form_of(options))

@@ -34,7 +34,7 @@ from klein_doctor.repair import (
 )
 from klein_doctor.started import tell
 from klein_doctor.steps import Step
-from klein_doctor.symptoms import NOTHING, checks_of, led
+from klein_doctor.symptoms import NOTHING, explained
 from klein_doctor.transaction.around import Around
 from klein_doctor.transaction.lock import Busy
 from klein_doctor.values import printable
@@ -71,7 +71,7 @@ def fix(options: argparse.Namespace, output: Output, note: Callable[[str], None]
             report = pictured(report, request, options, console, begun)
     if not options.dry_run:
         keep(report, options)
-    report = _explained(report, wishes)
+    report = explained(report, wishes.answers.get(a.SYMPTOM, NOTHING))
     output.write(report, options.format, options.color, form_of(options))
     tell(report)
     if options.generate:
@@ -107,16 +107,6 @@ def _chosen(prepared: Prepared, wishes: Wishes) -> Prepared:
         plan=prepared.plan._replace(steps=steps),
         report=prepared.report._replace(steps_planned=steps),
     )
-
-
-def _explained(report: Report, wishes: Wishes) -> Report:
-    """With the findings in front that can explain what happened."""
-    symptom = wishes.answers.get(a.SYMPTOM, NOTHING)
-    if symptom == NOTHING:
-        return report
-    from klein_doctor.recipe_messages import load_known
-
-    return led(report, checks_of(symptom, load_known().symptoms))
 
 
 def recovered(request: Request, console: Lines) -> Exit:

@@ -110,6 +110,8 @@ def _belong(found: argparse.Namespace, given: set[str]) -> None:
         option = "--except" if name == "without" else "--" + name.replace("_", "-")
         if name in _OF_DOWNLOAD and found.command != "download":
             raise UsageError(f"{option} goes with download, as in 'klein-doctor download {option}'")
+        if name == "symptom" and not found.command:
+            continue  # a diagnosis is put in its order, too
         if name in _OF_FIXING and not mending:
             raise UsageError(f"{option} goes with --fix, as in 'klein-doctor --fix {option}'")
         if name in _OF_GENERATING and not generating:

@@ -50,3 +50,12 @@ def led(report: Report, checks: Sequence[str]) -> Report:
         return report
     ids = {f.id for f in front}
     return report._replace(findings=(*front, *(f for f in report.findings if f.id not in ids)))
+
+
+def explained(report: Report, symptom: str) -> Report:
+    """The report with the findings in front that can explain what happened, if anything did."""
+    if symptom in ("", NOTHING):
+        return report
+    from klein_doctor.recipe_messages import load_known
+
+    return led(report, checks_of(symptom, load_known().symptoms))

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 import pytest
+import recorded
 from command import doctor, one_line
 
 from klein_doctor.answers import OPTIONS, answers_of, source_of
@@ -92,10 +93,22 @@ def test_a_variable_is_checked_as_its_option_is() -> None:
 
 
 def test_they_go_with_fixing_alone() -> None:
-    for option, value in (("--symptom", "slow"), ("--environment", "here")):
-        ran = doctor(option, value)
+    for option, value, *command in (
+        ("--symptom", "slow", "identify", "x"), ("--environment", "here"),
+    ):  # fmt: skip
+        ran = doctor(*command, option, value)
         assert ran.code == 2 and one_line(ran.err)
         assert f"{option} goes with --fix" in ran.err
+
+
+def test_a_diagnosis_is_put_in_the_order_of_the_symptom() -> None:
+    machine = recorded.golden("cu126-wheel-on-sm120", "json")
+    plain = doctor("--from", machine, "--format", "json")
+    led = doctor("--from", machine, "--symptom", "slow", "--format", "json")
+    assert led.code == plain.code == 1 and led.verdicts() == plain.verdicts()
+    first, then = (next(iter(ran.verdicts())) for ran in (led, plain))
+    assert first != then and led.verdicts()[first] in ("fail", "warn")
+    assert led.document["first"] == plain.document["first"]
 
 
 def test_every_symptom_has_words() -> None:
