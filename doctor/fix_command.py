@@ -144,7 +144,8 @@ def _done(prepared: Prepared, options: argparse.Namespace, console: Lines) -> Re
     if any(step.grade != "manual" for step in steps):
         return mended(prepared, steps, options, console)
     tidy(prepared)
-    console.note("nothing the doctor can do" if steps else "nothing to do")
+    by_hand = "nothing that the doctor can do itself; the report says what to do by hand"
+    console.note(by_hand if steps else "nothing to do")
     if needs_reboot(prepared.report.findings):
         return prepared.report._replace(reboot_needed=True, exit_code=Exit.REBOOT)
     return prepared.report

@@ -97,6 +97,12 @@ def _planned(
             manual.append(step)
         else:
             kept.append(step)
+    whole = next((step for step in kept if fixes[step.fix].whole), None)
+    if whole is not None:
+        reason = f"{whole.fix} brings an environment of its own"
+        idle = [step for step in kept if step.kind == "packages" and step is not whole]
+        left += [(finding, reason) for step in idle for finding in step.clears]
+        kept = [step for step in kept if step not in idle]
     return Plan((*_unique(manual), *_moving_first(kept)), tuple(dict.fromkeys(left)))
 
 

@@ -153,7 +153,7 @@ def _run(name: str, state: Path) -> Journal:
     else:
         chosen = next((j for j in found if j.state() in ("done", "open")), None)
         if chosen is None:
-            raise UsageError(f"no run of fixes is on record in {shown(state)}")
+            raise UsageError(f"no run of fixes is left to take back in {shown(state)}")
     if chosen.state() == "forgotten":
         raise UsageError(f"run {chosen.run} was forgotten: its originals are gone")
     return chosen
