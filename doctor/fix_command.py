@@ -33,6 +33,7 @@ from klein_doctor.repair import (
     tidy,
 )
 from klein_doctor.started import tell
+from klein_doctor.state import state_folder
 from klein_doctor.steps import Step
 from klein_doctor.symptoms import NOTHING, checks_of, led
 from klein_doctor.transaction.around import Around
@@ -135,7 +136,7 @@ def recovered(request: Request, console: Lines) -> Exit:
         console.note(str(error))
         return Exit.TRY_AGAIN
     except OSError as error:
-        raise UsageError(f"{error.filename or 'the disk'}: {error.strerror or error}") from error
+        raise UsageError(_of_the_disk(error, request.state_dir)) from error
     return Exit.OK
 
 
@@ -180,7 +181,16 @@ def mended(
             steps_planned=tuple(steps), exit_code=Exit.TRY_AGAIN, retry=True
         )
     except OSError as error:
-        raise UsageError(f"{error.filename or 'the disk'}: {error.strerror or error}") from error
+        raise UsageError(_of_the_disk(error, options.state_dir)) from error
+
+
+def _of_the_disk(error: OSError, state_dir: str) -> str:
+    text = f"{error.filename or 'the disk'}: {error.strerror or error}"
+    state = state_folder(state_dir, os.environ)
+    where = Path(str(error.filename or "/"))
+    if state is not None and (state.is_relative_to(where) or where.is_relative_to(state)):
+        text += "; --state-dir DIR names another place for the journal and the originals"
+    return text
 
 
 def log_of(name: str) -> Path | None:
