@@ -5,7 +5,7 @@ from __future__ import annotations
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from klein_doctor.installation import CONSTRAINTS, Guard, Pin
-from klein_doctor.model import Facts, Interpreter, Package, Private, known
+from klein_doctor.model import Facts, Interpreter, Known, Package, Private, known
 from klein_doctor.outcomes import Command, from_conda, release, uses_uv
 
 TRIO = ("torch", "torchvision", "torchaudio")
@@ -51,6 +51,19 @@ def shared(facts: Facts) -> str:
     if python is not None and conda_base(python):
         return "this is conda's own base environment, which conda itself runs on"
     return ""
+
+
+DOCTORS_OWN = "this one is the doctor's own, and nothing runs a model with it"
+NAME_PYTHON: Command = ("klein-doctor", "--python", "<python or environment folder>")
+
+
+def doctors_own(facts: Facts) -> bool:
+    """Whether nothing but the doctor lives in this environment: no torch ever was in it."""
+    around = known(facts.surroundings)
+    torch = known(facts.torch)
+    if around is None or not around.doctor_inside or not isinstance(facts.torch, Known):
+        return False
+    return torch is None or not (torch.present or torch.distributions)
 
 
 def without_tool(facts: Facts) -> str:

@@ -73,13 +73,26 @@ def fix(options: argparse.Namespace, output: Output, note: Callable[[str], None]
     if not options.dry_run:
         keep(report, options)
     report = _explained(report, wishes)
-    output.write(report, options.format, options.color, form_of(options))
+    _written(report, options, output, note)
     tell(report)
     if options.generate:
         from klein_doctor.generate.command import preview
 
         preview(report, options)
     return report.exit_code
+
+
+def _written(
+    report: Report, options: argparse.Namespace, output: Output, note: Callable[[str], None]
+) -> None:
+    """The report; what was done is told on standard output where its file takes no more."""
+    try:
+        output.write(report, options.format, options.color, form_of(options))
+    except UsageError as error:
+        if output.path is None:
+            raise
+        note(f"{error}; the report goes to standard output")
+        Output("").write(report, options.format, options.color, form_of(options))
 
 
 def wishes_of(options: argparse.Namespace) -> Wishes:
@@ -181,14 +194,16 @@ def mended(
             steps_planned=tuple(steps), exit_code=Exit.TRY_AGAIN, retry=True
         )
     except OSError as error:
-        raise UsageError(_of_the_disk(error, options.state_dir)) from error
+        console.note(_of_the_disk(error, options.state_dir))
+        return prepared.report._replace(steps_planned=tuple(steps))
 
 
 def _of_the_disk(error: OSError, state_dir: str) -> str:
-    text = f"{error.filename or 'the disk'}: {error.strerror or error}"
+    where = error.filename or state_folder(state_dir, os.environ) or "the disk"
+    text = f"{where}: {error.strerror or error}"
     state = state_folder(state_dir, os.environ)
-    where = Path(str(error.filename or "/"))
-    if state is not None and (state.is_relative_to(where) or where.is_relative_to(state)):
+    place = Path(str(where))
+    if state is not None and (state.is_relative_to(place) or place.is_relative_to(state)):
         text += "; --state-dir DIR names another place for the journal and the originals"
     return text
 

@@ -58,10 +58,10 @@ def find(
 
 
 def is_vacant(outside: Outside, named: str) -> bool:
-    """Whether a folder that is named is not there, or empty; not so a link to nowhere."""
+    """Whether a folder that is named is empty: what is not there may be a slip of the pen."""
     try:
         path = path_of(outside, named) or outside.here() / named
-        return not names(path) if is_dir(path) else not os.path.lexists(path)
+        return is_dir(path) and not names(path)
     except (OSError, ValueError):
         return False
 
