@@ -155,7 +155,8 @@ def _shown(outside: Outside, unread: list[tuple[Path, str]]) -> tuple[tuple[Priv
 
 
 def names_of(assets: AssetRules) -> dict[str, KnownFile]:
-    """The published files of the wanted families, by name without ending; the wanted one first."""
+    """The published files of the wanted families, by name without ending; of one name the row that
+    tells its variant first, then the wanted one: a row of --recipe tells none."""
     wanted = [
         row
         for row in assets.files
@@ -163,7 +164,7 @@ def names_of(assets: AssetRules) -> dict[str, KnownFile]:
         and row.layout != "diffusers"
     ]
     found: dict[str, KnownFile] = {}
-    for row in sorted(wanted, key=lambda row: not row.wanted):
+    for row in sorted(wanted, key=lambda row: (not row.variant, not row.wanted)):
         found.setdefault(Path(row.name).stem.lower(), row)
     return found
 

@@ -54,6 +54,22 @@ def test_all_of_it_is_mended_by_one_command_and_taken_back(make_scene: Make) -> 
     assert parked == {"home/ComfyUI/models/vae/flux2-vae.safetensors.parked"}
 
 
+def test_a_base_model_under_the_distilled_name_makes_room(make_scene: Make) -> None:
+    scene = make_scene(healthy=True)
+    place = scene.transformer_is_the_base()
+    size = place.stat().st_size
+    before = scene.tree()
+    ran = scene.doctor("--fix", "--format", "json")
+    assert ran.code == 0, ran.err
+    states = [(step["fix"], step["state"]) for step in ran.document["steps"]]
+    assert states == [("rename-asset", "done"), ("fetch-assets", "done")]
+    base = place.with_name("flux-2-klein-base-4b-fp8.safetensors")
+    assert base.stat().st_size == size and place.stat().st_size < size
+    assert scene.doctor("undo").code == 0
+    after = scene.tree()
+    assert {name: told for name, told in after.items() if not name.endswith(".parked")} == before
+
+
 def test_a_healthy_machine_stays_as_it_is(make_scene: Make) -> None:
     scene = make_scene(healthy=True)
     before = scene.tree()
