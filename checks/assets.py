@@ -7,6 +7,7 @@ from klein_doctor.assets import (
     ROLES,
     Role,
     asked,
+    broken,
     candidates,
     elsewhere,
     fetch,
@@ -71,7 +72,9 @@ def _wrong(facts: Facts, recipe: Recipe, role: Role) -> Judged:
         return ()
     others = [f for f in candidates(models, role.id) if not f.damage]
     found = right(models, role.id)
-    if found:
+    # What is there and damaged is the fault, not its neighbours of other models.
+    there = found or broken(models, recipe, role.id)
+    if there:
         others = [f for f in others if f.named_for == role.id and f.verdict != "unknown"]
     if not others or (not found and elsewhere(models, role.id)):
         return ()
@@ -79,7 +82,7 @@ def _wrong(facts: Facts, recipe: Recipe, role: Role) -> Judged:
     misnamed = [f for f in others if f.named_for == role.id]
     room = renamed(sorted(misnamed, key=lambda f: f is not first))
     more = f" {len(others) - 1} more in its folder are no {role.says} either." if others[1:] else ""
-    fixes = room.fixes if found else (*room.fixes, fetch(facts, recipe, role.id))
+    fixes = room.fixes if there else (*room.fixes, fetch(facts, recipe, role.id))
     return Outcome(
         Verdict.WARN if found else Verdict.FAIL,
         f"A file named like the {role.says} is something else"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from klein_doctor.assets import (
     BY_ID,
     Room,
+    broken,
     fetch,
     right,
     room_for,
@@ -41,6 +42,8 @@ def pair_mismatch(facts: Facts, recipe: Recipe) -> Judged:
     encoders = _with_width(models, "encoder")
     if not transformers or not encoders:
         return ()
+    if any(broken(models, recipe, r) and not right(models, r) for r in ("transformer", "encoder")):
+        return ()  # the one that is meant is there; what else lies beside it does not matter
     for transformer in transformers:
         for encoder in encoders:
             if transformer.conditioning == 3 * encoder.conditioning:
@@ -142,7 +145,7 @@ def license_non_commercial(facts: Facts, recipe: Recipe) -> Judged:
     if models is None:
         return ()
     found = [f for f in models.files if f.role == "transformer" and f.verdict == "refused"]
-    if not found or right(models, "transformer"):
+    if not found or right(models, "transformer") or broken(models, recipe, "transformer"):
         return ()
     file, room = found[0], room_for(models, recipe, "transformer")
     return Outcome(

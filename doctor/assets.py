@@ -118,6 +118,17 @@ def candidates(models: Models, role: str) -> list[ModelFile]:
     ]
 
 
+def broken(models: Models, recipe: Recipe, role: str) -> list[ModelFile]:
+    """A role's own files that lie where they belong and are damaged, which another check tells."""
+    families = rules(recipe).families
+    ours = {family.id for family in families.values() if family.verdict in ("wanted", "variant")}
+    return [
+        f
+        for f in candidates(models, role)
+        if f.verdict == "damaged" and (f.named_for == role or f.family in ours)
+    ]
+
+
 def files_line(facts: Facts, recipe: Recipe) -> str:
     """The route's files in a few words: what is there, and how far that is proven; "" untold."""
     if route_of(facts, recipe) == "diffusers":
@@ -174,7 +185,7 @@ def fetch(facts: Facts, recipe: Recipe, role: str) -> Repair:
 
 
 class Room(NamedTuple):
-    """What frees the name that a file is fetched or linked under: evidence and repairs of a finding.
+    """What frees the name a file is fetched or linked under: evidence and repairs of a finding.
 
     Both are empty where nothing stands there, or the file itself, or a damaged one: that one is
     moved aside by another finding.
@@ -184,9 +195,7 @@ class Room(NamedTuple):
     fixes: tuple[Repair, ...]
 
 
-def room_for(
-    models: Models, recipe: Recipe, role: str, others: Sequence[ModelFile] = ()
-) -> Room:
+def room_for(models: Models, recipe: Recipe, role: str, others: Sequence[ModelFile] = ()) -> Room:
     """Room under the name a role's file would be fetched to, in every folder ComfyUI searches.
 
     others: files that are renamed with what stands there, before it.

@@ -18,7 +18,8 @@ OLD_NAME = "gives it its old name back"
 def named(case: Case) -> list[tuple[ModelFile, tuple[str, ...]]]:
     """The files the findings are about, each with the ids of its findings.
 
-    A finding may name others than its subject, as ``misnamed``.
+    A finding may name others than its subject, as ``misnamed``: what stands in the way of what
+    mends it. Then it does not clear when they are gone.
     """
     models = told(case.facts, case.recipe)
     files = {file.path.real: file for file in models.files} if models is not None else {}
@@ -28,7 +29,8 @@ def named(case: Case) -> list[tuple[ModelFile, tuple[str, ...]]]:
         paths = others if isinstance(others, tuple) else (finding.subject,)
         for path in dict.fromkeys(each.real for each in paths if isinstance(each, Private)):
             if path in files:
-                found.setdefault(path, []).append(finding.id)
+                clears = [finding.id] if finding.subject in paths else []
+                found.setdefault(path, []).extend(clears)
     return [(files[path], tuple(ids)) for path, ids in found.items()]
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
+import time
 from collections.abc import Callable
 
 import pytest
@@ -68,6 +71,40 @@ def test_a_base_model_under_the_distilled_name_makes_room(make_scene: Make) -> N
     assert scene.doctor("undo").code == 0
     after = scene.tree()
     assert {name: told for name, told in after.items() if not name.endswith(".parked")} == before
+
+
+def test_a_download_of_which_nothing_came_leaves_nothing(make_scene: Make) -> None:
+    scene = make_scene(healthy=True)
+    scene.vae.unlink()
+    scene.vae.parent.rmdir()
+    before = scene.tree()
+    ran = scene.doctor("--fix", "--format", "json", env={"HF_HUB_OFFLINE": "1"})
+    assert "rolled back" in [step["state"] for step in ran.document["steps"]]
+    assert ran.code == 4, ran.err
+    assert scene.tree() == before and not scene.vae.parent.exists()
+
+
+def test_what_came_of_a_download_stays_to_go_on_from_and_uninstall_names_it(
+    make_scene: Make,
+) -> None:
+    scene = make_scene(healthy=True)
+    scene.vae.unlink()
+    part = scene.vae.with_name(f"{scene.vae.name}.part")
+    process = subprocess.Popen(
+        scene.command("--fix"), env=scene.env, stdout=subprocess.DEVNULL, start_new_session=True,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while not (part.exists() and part.stat().st_size):
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    lock = part.with_name(f"{part.name}.lock")
+    assert lock.exists()
+    assert scene.doctor("undo").code == 0
+    assert not lock.exists() and part.stat().st_size
+    told = scene.doctor("uninstall", "--format", "json").document
+    assert told["unfinished"] == [str(part), f"{part}.json"]
 
 
 def test_a_healthy_machine_stays_as_it_is(make_scene: Make) -> None:
