@@ -191,7 +191,7 @@ class Room(NamedTuple):
     moved aside by another finding.
     """
 
-    evidence: dict[str, object]
+    evidence: dict[str, tuple[Private, ...]]
     fixes: tuple[Repair, ...]
 
 

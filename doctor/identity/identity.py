@@ -25,9 +25,9 @@ class Identity(NamedTuple):
     variant: ``distilled``, ``base``, ``part 1 of 2``, "" where the model has none or only the
     digest would tell. verdict: ``wanted``, ``variant``, ``refused``, ``impostor``, ``other``,
     ``damaged`` or ``unknown``. structure: ``exact``, ``family`` or ``none``. digest: ``verified``,
-    ``mismatch`` or ``unchecked``. layout: the naming, "" for ComfyUI's own. known: id of the build it is.
-    damage: its kind, "" without. conditioning: as Family. complete: no tensor is missing or of
-    another shape, as far as the family's table is known.
+    ``mismatch`` or ``unchecked``. layout: the naming, "" for ComfyUI's own. known: id of the build
+    it is. damage: its kind, "" without. conditioning: as Family. complete: no tensor is missing or
+    of another shape, as far as the family's table is known.
     """
 
     role: str

@@ -80,6 +80,16 @@ def test_a_damaged_one_is_moved_aside(place: int) -> None:
     hold(facts)
 
 
+def test_what_stands_in_the_way_of_a_link_is_renamed_and_clears_nothing_by_that() -> None:
+    vae = model_file(THREE[2], "checkpoints", "flux2-vae.safetensors")
+    named = model_file("flux1-ae", "vae", "flux2-vae.safetensors")
+    plan, _ = plans(having(*(model_file(name) for name in THREE[:2]), vae, named))
+    rename, link = plan.steps
+    assert (rename.fix, rename.arguments["path"]) == ("rename-asset", named.path.real)
+    assert (link.fix, link.paths[0].real) == ("place-assets", named.path.real)
+    assert (rename.clears, link.clears) == ((), ("asset-misplaced:1",))
+
+
 def having(*files: ModelFile) -> Facts:
     return c.machine()._replace(models=Known(models(*files)))
 
