@@ -112,6 +112,7 @@ def uninstall(options: argparse.Namespace, output: Output, note: Callable[[str],
             said += done
             code = code if ended is Exit.OK else ended
     kept = [str(path) for journal in runs(state) for path in _fetched(journal)]
+    parts = list(dict.fromkeys(str(path) for each in runs(state) for path in _unfinished(each)))
     if code is Exit.OK:
         for journal in runs(state):
             drop_backups(journal)
@@ -120,7 +121,11 @@ def uninstall(options: argparse.Namespace, output: Output, note: Callable[[str],
         said.append({"state": "removed", "title": shown(state), "says": ""})
     for path in kept:
         said.append({"state": "stays", "title": shown(Path(path)), "says": "was downloaded"})
+    for path in parts:
+        says = "what came so far of a download: delete it, or download again to go on from it"
+        said.append({"state": "stays", "title": shown(Path(path)), "says": says})
     body = {"schema": "klein-doctor/uninstall/1", "steps": said, "downloaded": kept}
+    body["unfinished"] = parts
     _write(output, options, {**body, "exit_code": int(code)}, said)
     return code
 
@@ -133,9 +138,21 @@ def _remove(path: Path) -> None:
 
 
 def _fetched(journal: Journal) -> list[Path]:
-    records = [r for s in journal.steps() if s.state == "sealed" for r in s.records]
-    paths = [Path(r["path"]) for r in records if r["do"] == "fetched"]
+    sealed = [step for step in journal.steps() if step.state == "sealed"]
+    return [path for path in _announced(sealed) if os.path.lexists(path)]
+
+
+def _unfinished(journal: Journal) -> list[Path]:
+    """What came so far of files that a run was to fetch, with the note beside each."""
+    from klein_doctor.download.part import note_of, part_of
+
+    paths = [of(path) for path in _announced(journal.steps()) for of in (part_of, note_of)]
     return [path for path in paths if os.path.lexists(path)]
+
+
+def _announced(steps: Sequence[StepRecord]) -> list[Path]:
+    records = [record for step in steps for record in step.records]
+    return [Path(record["path"]) for record in records if record["do"] == "fetched"]
 
 
 def _run(name: str, state: Path) -> Journal:

@@ -114,6 +114,14 @@ class Scene:
         )  # fmt: skip
         return sorted(done.stdout.split("\n"))
 
+    def transformer_is_the_base(self) -> Path:
+        """Put the base model under the distilled one's name; the Hub has a small stand-in."""
+        place = self.comfyui / "models/diffusion_models/flux-2-klein-4b-fp8.safetensors"
+        place.unlink()
+        with (self.top / "recipe" / "downloads.toml").open("a") as stream:
+            stream.write(_asset("transformer", f"small/{place.name}", small_file()))
+        return put_real(place, "flux-2-klein-base-4b-fp8")
+
     def _build(self, healthy: bool, vae: bool) -> None:
         put_comfyui(self.comfyui)
         (self.comfyui / "user").mkdir(exist_ok=True)
@@ -173,15 +181,11 @@ class Scene:
         (recipe / "torch.toml").write_text(
             f'[[install]]\nvariant = "cu130"\nindex_url = "{self.index.url("cu130")}"\n'
         )
-        folder, file, digest = "parts", vae_file(), vae_digest()
-        if self._small:
-            folder, file, digest = "small", small_vae(), _digest(small_vae())
+        folder, file = ("small", small_file()) if self._small else ("parts", vae_file())
         rows = (
             f'[[repository]]\nid = "mini"\nname = "{REPOSITORY}"\nrevision = "{REVISION}"\n'
             'license = "Apache-2.0"\nsource = "here"\nas_of = "2026-11-24"\n'
-            '[[asset]]\nroute = "comfyui"\nrole = "vae"\nrepository = "mini"\n'
-            f'path = "{folder}/flux2-vae.safetensors"\nbytes = {file.stat().st_size}\n'
-            f'sha256 = "{digest}"\nsource = "here"\nas_of = "2026-11-24"\n'
+            + _asset("vae", f"{folder}/flux2-vae.safetensors", file)
         )
         (recipe / "downloads.toml").write_text(f'[sources]\nhere = "made for this"\n{rows}')
 
@@ -200,6 +204,15 @@ class Scene:
         }  # fmt: skip
 
 
+def _asset(role: str, path: str, file: Path) -> str:
+    """A row of downloads.toml."""
+    return (
+        f'[[asset]]\nroute = "comfyui"\nrole = "{role}"\nrepository = "mini"\n'
+        f'path = "{path}"\nbytes = {file.stat().st_size}\nsha256 = "{_digest(file)}"\n'
+        'source = "here"\nas_of = "2026-11-24"\n'
+    )
+
+
 def serve(index: p.PackageIndex, hub: Hub) -> None:
     """Fill them with what a scene begins with, and with what mends it."""
     p.put_trio(index, "cu130")
@@ -208,8 +221,11 @@ def serve(index: p.PackageIndex, hub: Hub) -> None:
     p.put_trio(index, "old", torch="2.11.0", torchvision="0.26.0", cuda="12.6", archs=OLD)
     index.add(p.torchvision_wheel("0.25.0+cu126", "2.10.0"), index="old")
     files = {
-        "parts/flux2-vae.safetensors": HubFile(vae_file(), sha256=vae_digest()),
-        "small/flux2-vae.safetensors": HubFile(small_vae(), sha256=_digest(small_vae())),
+        "parts/flux2-vae.safetensors": HubFile(vae_file(), sha256=_digest(vae_file())),
+        **{
+            f"small/{name}.safetensors": HubFile(small_file(), sha256=_digest(small_file()))
+            for name in ("flux2-vae", "flux-2-klein-4b-fp8")
+        },
     }
     hub.add(Repository(REPOSITORY, REVISION, files))
 
@@ -234,25 +250,16 @@ def _scratch() -> Path:
 @lru_cache(maxsize=1)
 def vae_file() -> Path:
     """A FLUX.2 VAE as far as its header and size tell."""
-    path = put_real(_scratch() / "flux2-vae.safetensors", "flux2-vae")
-    with open(path, "r+b") as stream:  # zeros at its end would say that it broke off
-        stream.seek(-(7 << 17), os.SEEK_END)
-        stream.write(b"weights" * (1 << 17))
-    return path
+    return put_real(_scratch() / "flux2-vae.safetensors", "flux2-vae")
 
 
 @lru_cache(maxsize=1)
-def small_vae() -> Path:
+def small_file() -> Path:
     """A sound file of 6 MB that no table of the doctor's own knows."""
-    start, size = header({"small.decoder.weight": Expected("F32", (1200, 1250))})
-    path = _scratch() / "small-vae.safetensors"
+    start, size = header({"small.weight": Expected("F32", (1200, 1250))})
+    path = _scratch() / "small.safetensors"
     path.write_bytes(start + random.Random(1).randbytes(size))
     return path
-
-
-@lru_cache(maxsize=1)
-def vae_digest() -> str:
-    return _digest(vae_file())
 
 
 def _digest(path: Path) -> str:
