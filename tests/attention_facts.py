@@ -28,6 +28,7 @@ def binary(
         undefined=Unknown("torch's libraries were not found")
         if undefined is None
         else Known(undefined),
+        torch=Known("exact"),
     )
 
 
