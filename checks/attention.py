@@ -15,6 +15,7 @@ from klein_doctor.checks.attention_extensions import (
     installed,
     limit_of,
     rules_of_attention,
+    serves,
 )
 from klein_doctor.checks.comfyui_start import used
 from klein_doctor.installation import Launcher
@@ -137,7 +138,7 @@ def _package(name: str, facts: Facts) -> Judged:
         return Judged(Unknown(f"the files of {name} could not be read"), "")
     if (archs and not runs(archs, capability)) or capability < pair(row.min_capability):
         return Judged(Known(False), f"{name} holds no code for the {who.value.name}")
-    return Judged(Known(True), f"{name} {item.version} has code for the {who.value.name}")
+    return Judged(Known(True), f"{name} {item.version} {serves(item, who.value.name)}")
 
 
 def _would_fetch(facts: Facts) -> bool:

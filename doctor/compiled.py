@@ -29,7 +29,7 @@ class Binary(NamedTuple):
 class Extension(NamedTuple):
     """A package with code for GPUs. version: "" where no record tells. location: its folder.
 
-    binaries: none where it is Python alone (it compiles when it runs).
+    binaries: none where it is Python alone (it compiles when it runs), or where they are lost.
     """
 
     name: str

@@ -14,13 +14,15 @@ _UNASKED = frozenset({"use", "load", "ignore"})
 class ExtensionRow(NamedTuple):
     """A package with code for GPUs.
 
-    files: its compiled files below a package folder, without their ends. flag: what asks ComfyUI
-    for it; keeps_off: what keeps it out. unasked: ``use``, ``load`` or ``ignore``.
+    files: its compiled files below a package folder, without their ends; compiled: versions (a
+    specifier) that cannot work without one, "" none. flag: what asks ComfyUI for it; keeps_off:
+    what keeps it out. unasked: ``use``, ``load`` or ``ignore``.
     """
 
     name: str
     module: str
     files: tuple[str, ...]
+    compiled: str
     flag: str
     keeps_off: tuple[str, ...]
     unasked: str
