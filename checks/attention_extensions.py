@@ -60,12 +60,12 @@ def limit_of(item: Extension, capability: tuple[int, int]) -> Limit | None:
     """The row that says this version does not serve such a card, None where none does."""
     for row in rules_of_attention().limits:
         named = row.name == item.name and capability >= pair(row.from_capability)
-        if named and _is_of(item, row.versions):
+        if named and is_of(item, row.versions):
             return row
     return None
 
 
-def _is_of(item: Extension, versions: str) -> bool:
+def is_of(item: Extension, versions: str) -> bool:
     """Whether it is one of some versions (a specifier)."""
     try:
         version = Version(item.version.partition("+")[0])
@@ -78,7 +78,7 @@ def _is_of(item: Extension, versions: str) -> bool:
 
 def is_hollow(item: Extension, row: ExtensionRow) -> bool:
     """Whether it has none of the compiled files that it cannot work without."""
-    return not item.binaries and row.compiled != "" and _is_of(item, row.compiled)
+    return not item.binaries and row.compiled != "" and is_of(item, row.compiled)
 
 
 def archs_of(item: Extension) -> tuple[str, ...] | None:

@@ -54,6 +54,23 @@ class BackendRow(NamedTuple):
     as_of: str
 
 
+class KernelRow(NamedTuple):
+    """An attention function of a package, against PyTorch's own, which takes ``bhsd`` and a mask.
+
+    package: an extension; versions: of it (a specifier, "" all). layout: of the arguments unless
+    told otherwise: batch, heads, sequence, width by their letters. mask: whether it heeds
+    attn_mask.
+    """
+
+    name: str
+    package: str
+    versions: str
+    layout: str
+    mask: bool
+    source: str
+    as_of: str
+
+
 class ConfigKey(NamedTuple):
     """A key of config.json, and the versions of transformers (a specifier) that honour it."""
 
@@ -70,6 +87,7 @@ class AttentionRules(NamedTuple):
     limits: tuple[Limit, ...]
     backends: tuple[BackendRow, ...]
     config_keys: tuple[ConfigKey, ...]
+    kernels: tuple[KernelRow, ...]
     diffusers_read: str
 
     def extension(self, name: str) -> ExtensionRow | None:
@@ -94,6 +112,7 @@ def load_attention(folder: Path = RECIPES) -> AttentionRules:
         rows(Limit, data, "limit"),
         rows(BackendRow, data, "backend"),
         rows(ConfigKey, data, "config_key"),
+        rows(KernelRow, data, "kernel"),
         str(data.get("diffusers_read", "")),
     )
     names = {row.name for row in found.extensions}

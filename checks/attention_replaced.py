@@ -1,0 +1,135 @@
+"""What custom nodes and start-up files put in the place of all models' attention."""
+
+from __future__ import annotations
+
+import re
+
+from klein_doctor.attention import Replaced, Scan
+from klein_doctor.checks.attention_extensions import (
+    faults_of,
+    installed,
+    is_of,
+    rules_of_attention,
+)
+from klein_doctor.model import Facts, Known, Outcome, Private, Repair, Unknown, Verdict
+from klein_doctor.outcomes import unknown
+
+_SDPA = "torch.nn.functional.scaled_dot_product_attention"
+_BACK = "PyTorch's own attention needs nothing and is what this model uses."
+
+
+def replacements(scan: Scan, facts: Facts, route: str) -> list[Outcome]:
+    """One outcome for each place that the programs of the route come to, the failing ones first."""
+    places = [
+        each for each in scan.replaced
+        if route == "comfyui" or not (each.node or each.target.startswith("comfy."))
+    ]  # fmt: skip
+    outcomes = [_judged(each, facts) for each in places]
+    return sorted(outcomes, key=lambda outcome: outcome.verdict is not Verdict.FAIL)
+
+
+def _judged(place: Replaced, facts: Facts) -> Outcome:
+    who = f"The custom node {place.node}" if place.node else _file(place)
+    what = "PyTorch's attention" if place.target == _SDPA else "ComfyUI's attention"
+    at = f":{place.line}"
+    by = f" by {place.by}" if place.by else ""
+    reach = "every model's attention, the text encoder's included, goes through it"
+    if place.target != _SDPA:
+        reach = "models of ComfyUI go through it"
+    where = f"{_file(place)}, line {place.line}, replaces {place.target}{by}: {reach}."
+    flaws = _flaws(place, facts)
+    wrong = f" {' '.join(flaws)}" if flaws else ""
+    verdict = Verdict.WARN
+    lost = [(name, why) for name in place.needs if (why := _lost(name, facts)) is not None]
+    doubt = next((why for _, why in lost if isinstance(why, Unknown)), None)
+    gone = [f"{name} {why}" for name, why in lost if isinstance(why, str)]
+    if gone:
+        title = f"{who} would replace {what} once {place.needs[0]} can be imported"
+        now = f" It does nothing now: {gone[0]}. Installing that would start it."
+    elif doubt is not None:
+        return unknown(f"Whether {who[0].lower()}{who[1:]} replaces {what} is not known", doubt)
+    elif place.when == "import":
+        now = " It is in force whenever this file is loaded."
+        title = f"{who} replaces {what}"
+        if flaws:
+            verdict = Verdict.FAIL
+            title += ", and pictures come out wrong"
+    else:
+        now = {
+            "call": " It is in force once that function is called; this file does not do it.",
+            "choice": " It is in force where the condition around it holds.",
+        }.get(place.when, "")
+        title = f"{who} may replace {what}"
+    return Outcome(
+        verdict,
+        title,
+        f"{where}{wrong}{now} {_BACK}",
+        subject=Private(*(f"{form}{at}" for form in _forms(place.path))),
+        evidence={
+            "replaces": place.target, "by": place.by, "calls": place.calls, "needs": place.needs,
+            "line": place.line, "node": place.node, "when": place.when,
+        },
+        fixes=(Repair("release-attention", "config", "manual", _remedy(place)),),
+    )  # fmt: skip
+
+
+def _forms(path: Private) -> tuple[str, str, str]:
+    return path.real, path.local, path.public
+
+
+def _file(place: Replaced) -> str:
+    return re.split(r"[\\/]", place.path.public)[-1]
+
+
+def _flaws(place: Replaced, facts: Facts) -> list[str]:
+    """What goes wrong with Klein where it is in force, as far as the source tells."""
+    if place.target != _SDPA:
+        return []
+    packages = {row.name: item for item, row in installed(facts)}
+    rows = [
+        row for row in rules_of_attention().kernels
+        if row.name in place.calls
+        and (not row.versions
+             or (row.package in packages and is_of(packages[row.package], row.versions)))
+    ]  # fmt: skip
+    flaws = []
+    other = next((row for row in rows if row.layout == "bshd"), None)
+    if other is not None and not place.turns:
+        flaws.append(
+            f"{other.name} takes (batch, sequence, heads, width) and is given (batch, heads, "
+            "sequence, width), so it mixes the wrong axes: the pictures are noise."
+        )
+    bare = any(row.name == place.by and not row.mask for row in rows)
+    if bare or not place.masked:
+        flaws.append(
+            "It takes no notice of the mask, so the text encoder reads the prompt wrongly: "
+            "pictures follow it badly."
+        )
+    return flaws
+
+
+def _lost(module: str, facts: Facts) -> str | Unknown | None:
+    """Why a module cannot be imported; None where nothing says so."""
+    row = next((row for row in rules_of_attention().extensions if row.module == module), None)
+    if row is None:
+        return None
+    if isinstance(facts.extensions, Unknown):
+        return facts.extensions
+    item = next((item for item, its in installed(facts) if its.name == row.name), None)
+    if item is None:
+        packages = facts.packages.value if isinstance(facts.packages, Known) else None
+        there = packages is not None and packages.version(row.name) is not None
+        return None if there else "is not installed"
+    faults = faults_of(item, facts)
+    return f"cannot be imported, {faults[0]}" if faults else None
+
+
+def _remedy(place: Replaced) -> str:
+    if not place.node:
+        return f"take line {place.line} out of {_file(place)}"
+    if place.node.endswith(".py"):
+        return f"move {place.node} out of custom_nodes, then start ComfyUI anew"
+    return (
+        f"disable {place.node} in ComfyUI-Manager, or rename its folder to {place.node}.disabled, "
+        "then start ComfyUI anew"
+    )
