@@ -29,48 +29,47 @@ def replacements(scan: Scan, facts: Facts, route: str) -> list[Outcome]:
 
 
 def _judged(place: Replaced, facts: Facts) -> Outcome:
-    who = f"The custom node {place.node}" if place.node else _file(place)
+    who = f"the custom node {place.node}" if place.node else _file(place)
     what = "PyTorch's attention" if place.target == _SDPA else "ComfyUI's attention"
-    at = f":{place.line}"
-    by = f" by {place.by}" if place.by else ""
-    reach = "every model's attention, the text encoder's included, goes through it"
-    if place.target != _SDPA:
-        reach = "models of ComfyUI go through it"
-    where = f"{_file(place)}, line {place.line}, replaces {place.target}{by}: {reach}."
-    flaws = _flaws(place, facts)
-    wrong = f" {' '.join(flaws)}" if flaws else ""
-    verdict = Verdict.WARN
     lost = [(name, why) for name in place.needs if (why := _lost(name, facts)) is not None]
-    doubt = next((why for _, why in lost if isinstance(why, Unknown)), None)
-    gone = [f"{name} {why}" for name, why in lost if isinstance(why, str)]
-    if gone:
-        title = f"{who} would replace {what} once {place.needs[0]} can be imported"
-        now = f" It does nothing now: {gone[0]}. Installing that would start it."
-    elif doubt is not None:
-        return unknown(f"Whether {who[0].lower()}{who[1:]} replaces {what} is not known", doubt)
+    gone = next(((name, why) for name, why in lost if isinstance(why, str)), None)
+    flaws = _flaws(place, facts)
+    verdict, says = Verdict.WARN, " ".join((_what_it_does(place), *flaws))
+    if gone is not None:
+        title = f"{who} would replace {what} once {gone[0]} can be imported"
+        detail = f"It does nothing now: {' '.join(gone)}. Once that changes: {says}"
+    elif lost:
+        return unknown(f"Whether {who} replaces {what} is not known", lost[0][1])
     elif place.when == "import":
-        now = " It is in force whenever this file is loaded."
         title = f"{who} replaces {what}"
+        loaded = "ComfyUI loads it at every start." if place.node else "It runs when it is loaded."
+        detail = f"{says} {loaded}"
         if flaws:
-            verdict = Verdict.FAIL
-            title += ", and pictures come out wrong"
+            verdict, title = Verdict.FAIL, f"{title}, and pictures come out wrong"
     else:
-        now = {
-            "call": " It is in force once that function is called; this file does not do it.",
-            "choice": " It is in force where the condition around it holds.",
-        }.get(place.when, "")
         title = f"{who} may replace {what}"
+        called = "It does so once the function around it is called, which this file does not."
+        chosen = "It does so where the condition around it holds."
+        detail = f"{says} {called if place.when == 'call' else chosen}"
     return Outcome(
         verdict,
-        title,
-        f"{where}{wrong}{now} {_BACK}",
-        subject=Private(*(f"{form}{at}" for form in _forms(place.path))),
+        f"T{title[1:]}" if place.node else title,
+        f"{detail} {_BACK}",
+        subject=Private(*(f"{form}:{place.line}" for form in _forms(place.path))),
         evidence={
             "replaces": place.target, "by": place.by, "calls": place.calls, "needs": place.needs,
             "line": place.line, "node": place.node, "when": place.when,
         },
         fixes=(Repair("release-attention", "config", "manual", _remedy(place)),),
     )  # fmt: skip
+
+
+def _what_it_does(place: Replaced) -> str:
+    by = f" by {place.by}" if place.by else ""
+    reach = "models of ComfyUI go through it"
+    if place.target == _SDPA:
+        reach = "every model's attention, the text encoder's included, goes through it"
+    return f"Line {place.line} of {_file(place)} replaces {place.target}{by}: {reach}."
 
 
 def _forms(path: Private) -> tuple[str, str, str]:

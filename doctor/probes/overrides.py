@@ -34,7 +34,7 @@ _LONGEST_TEXT = 120
 _SKIPPED = frozenset(
     """
     __pycache__ site-packages dist-packages node_modules venv env virtualenv
-    python_embeded python_embedded tests test docs doc examples web output input temp
+    python_embeded python_embedded tests test tests-unit docs doc examples web output input temp
     """.split()
 )
 # Scripts of a custom node's author, which ComfyUI never runs; elsewhere they are the user's own.

@@ -102,6 +102,7 @@ def test_comfyuis_own(source: str, target: str) -> None:
         + "    run()\n    F.scaled_dot_product_attention = old\n",
         # A node, which acts where a workflow holds it.
         IMPORT + "class Patch:\n    def run(self):\n        " + SET,
+        IMPORT + "def test_it(monkeypatch):\n    " + SET,
         IMPORT + "def wrap():\n    def inner():\n        " + SET,
         # Never, or on other cards.
         IMPORT + "if False:\n    " + SET,
