@@ -84,9 +84,11 @@ def is_worth_parsing(data: bytes) -> bool:
 
 def may_replace(data: bytes) -> bool:
     """Whether a file's bytes set one of the functions that all attention goes through."""
-    if b"dot_product_attention" not in data and b"optimized_attention" not in data:
-        if b"attention_pytorch" not in data:
-            return False
+    if b"attention" not in data:
+        return False
+    words = (b"dot_product_attention", b"optimized_attention", b"attention_pytorch")
+    if not any(word in data for word in words):
+        return False
     return bool(_SET.search(data) or (b"setattr" in data and _SET_BY_NAME.search(data)))
 
 
