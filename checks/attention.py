@@ -15,7 +15,9 @@ from klein_doctor.checks.attention_extensions import (
     installed,
     limit_of,
     rules_of_attention,
+    serves,
 )
+from klein_doctor.checks.attention_replaced import replacements
 from klein_doctor.checks.comfyui_start import used
 from klein_doctor.installation import Launcher
 from klein_doctor.model import (
@@ -60,21 +62,26 @@ class Judged(NamedTuple):
     harm=Harm.STOPS,
     requires=("torch-missing",),
     reads="Python sources of custom nodes and scripts (attn_implementation, "
-    "set_attention_backend), config.json of diffusers folders, the variable "
+    "set_attention_backend, another function put in the place of scaled_dot_product_attention), "
+    "sitecustomize and .pth files, config.json of diffusers folders, the variable "
     "DIFFUSERS_ATTN_BACKEND and ComfyUI's launch arguments; and whether what they "
     "ask for is installed with code for this card.",
     why="PyTorch's own attention (SDPA) needs no package and serves every card. Where code or a "
     "setting insists on FlashAttention that is not usable, diffusers and transformers end with an "
     "error. ComfyUI ends at once if the package is absent; if its kernels fail it falls back to "
-    "SDPA at every call, which is slow.",
-    by_hand="Set attn_implementation to 'sdpa' or take it out, unset DIFFUSERS_ATTN_BACKEND, and "
-    "take --use-flash-attention out of what starts ComfyUI.",
+    "SDPA at every call, which is slow. Code that replaces SDPA itself changes every model: other "
+    "functions take their arguments in another order or no mask, which gives noise or pictures "
+    "that do not follow the prompt.",
+    by_hand="Set attn_implementation to 'sdpa' or take it out, unset DIFFUSERS_ATTN_BACKEND, "
+    "take --use-flash-attention out of what starts ComfyUI, and disable the custom node that "
+    "replaces SDPA.",
 )
 def flash_attention_forced(facts: Facts, recipe: Recipe) -> list[Outcome] | Outcome:
     route = route_of(facts, recipe)
     outcomes = _flags(facts) if route == "comfyui" else _variable(facts)
     if isinstance(facts.overrides, Known):
         outcomes += _places(facts.overrides.value, facts, route)
+        outcomes += replacements(facts.overrides.value, facts, route)
     if outcomes:
         return outcomes[:_MOST]
     title = "Whether anything forces an attention implementation is not known"
@@ -137,7 +144,7 @@ def _package(name: str, facts: Facts) -> Judged:
         return Judged(Unknown(f"the files of {name} could not be read"), "")
     if (archs and not runs(archs, capability)) or capability < pair(row.min_capability):
         return Judged(Known(False), f"{name} holds no code for the {who.value.name}")
-    return Judged(Known(True), f"{name} {item.version} has code for the {who.value.name}")
+    return Judged(Known(True), f"{name} {item.version} {serves(item, who.value.name)}")
 
 
 def _would_fetch(facts: Facts) -> bool:

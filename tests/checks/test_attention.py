@@ -75,6 +75,14 @@ def test_the_argument_with_a_package_that_cannot_load_stops_comfyui() -> None:
     assert alone(FORCED, facts) is FAIL
 
 
+def test_the_argument_with_a_package_whose_compiled_part_is_missing_stops_comfyui() -> None:
+    hollow = f.extension("flash-attn", "2.8.3")._replace(binaries=())
+    found = judge_one(FORCED, started(f.has(c.machine(), hollow), "--use-flash-attention"))
+    assert found.verdict is FAIL
+    assert "cannot load" in found.detail
+    assert "ends at once" in found.detail
+
+
 def test_the_variable_of_diffusers_does_not_matter_to_comfyui() -> None:
     assert alone(FORCED, variable(c.machine(), "flash")) is PASS
 
