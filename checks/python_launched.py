@@ -24,7 +24,7 @@ def of_moved(python: Interpreter, moved: Moved, comfyui: ComfyUI | None) -> Outc
     fails = moved.activates is not None and bool(by_way)
     title = "This environment was moved or copied: its scripts lead to another place"
     if fails:
-        title = "ComfyUI is started by way of an environment that leads to another one"
+        title = "Activating the environment that ComfyUI is started with leads elsewhere"
     return Outcome(
         Verdict.FAIL if fails else Verdict.WARN,
         title,
