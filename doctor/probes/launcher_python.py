@@ -34,6 +34,7 @@ _HERE = {
 _HOME = re.compile(r"\$\{?(?:env:)?(?:HOME|USERPROFILE)\}?|%USERPROFILE%", re.IGNORECASE)
 _LEFT = re.compile(r"[$%!`*?]")
 _GO = frozenset("cd chdir pushd set-location sl push-location".split())
+_TURNS = {"else": True, "elif": True, "elseif": True, "fi": False}
 _ACTIVATE = frozenset("activate activate.bat activate.ps1 activate.sh".split())
 _PYTHON = re.compile(r"(?:python|pypy)[\d.]*w?(?:\.exe)?", re.IGNORECASE)
 _ASKING = frozenset("[ [[ test test-path echo echo. rem printf write-host write-output".split())
@@ -50,19 +51,22 @@ class Walk:
         self._outside, self._shell, self._root = outside, shell, root
         self._file = self._folder = path.parent
         self._on: Started | None = None
+        self._else = False  # what comes now is done only where something else was not
 
     def see(self, commands: Sequence[Sequence[str]], raw: str, line: int) -> None:
         """Follow the commands of a line; raw: as the file has it, variables and all."""
         for words in commands:
             lowered = [word.lower().lstrip("@") for word in words[:_MOST_WORDS]]
+            if lowered and lowered[0] in _TURNS:
+                self._else = _TURNS[lowered[0]]
             if not lowered or _ASKING & set(lowered):
                 continue
             if lowered[0] in _GO:
                 self._go(words[1:])
             for word in words[:_MOST_WORDS]:
                 inner = self._outer(word)
-                if inner is not None:
-                    self._on = self._started(inner, None, raw, line) or self._on
+                if inner is not None and not self._is_on(line):
+                    self._on = self._started(inner, None, raw, line)
 
     def started(self, before: Sequence[str], raw: str, line: int) -> Started | None:
         """What a command starts main.py with: the interpreter it names, else what is on."""
@@ -72,6 +76,11 @@ class Walk:
                 python = self._path(word)
                 return None if python is None else self._started(None, python, raw, line)
         return self._on
+
+    def _is_on(self, line: int) -> bool:
+        """Whether an environment is on that a further one of this line does not replace."""
+        on = self._on
+        return on is not None and on.there and (self._else or on.line == line)
 
     def _go(self, words: Sequence[str]) -> None:
         word = next((word for word in words if word.lower() not in ("/d", "--", "-path")), "")

@@ -73,6 +73,24 @@ def test_the_environment_is_told(
 @pytest.mark.parametrize(
     "text",
     [
+        "if [ -d @1 ]; then\n source @1/bin/activate\nelse\n source @2/bin/activate\nfi",
+        "if [ -d @1 ]; then . @1/bin/activate; elif [ -d @2 ]; then . @2/bin/activate; fi",
+        "source @1/bin/activate 2>/dev/null || source @2/bin/activate",
+        "if [ -d @0 ]; then\n source @0/bin/activate\nelse\n source @1/bin/activate\nfi",
+        "if true; then echo; else echo; fi\nsource @2/bin/activate\nsource @1/bin/activate",
+    ],
+)
+def test_of_several_the_first_that_is_there_counts(tmp_path: Path, text: str) -> None:
+    root = tmp_path / "c"
+    for name in ("env1", "env2"):
+        venv(root / name)
+    (told,) = named(root, "run.sh", text.replace("@", "env") + RUN)
+    assert told is not None and told.folder.real == str(root / "env1")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
         "python main.py",
         "# source env/bin/activate\npython main.py",
         "echo source env/bin/activate\npython main.py",
