@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from packaging.version import InvalidVersion, Version
@@ -18,7 +19,7 @@ from klein_doctor.checks.attention_extensions import (
     serves,
 )
 from klein_doctor.checks.attention_replaced import replacements
-from klein_doctor.checks.comfyui_start import used
+from klein_doctor.checks.comfyui_start import used, waiting
 from klein_doctor.installation import Launcher
 from klein_doctor.model import (
     Fact,
@@ -188,8 +189,8 @@ def _flags(facts: Facts) -> list[Outcome]:
     comfyui = known(facts.comfyui)
     if comfyui is None:
         return []
-    at = [each for each in used(comfyui) if any(flag.name == _FLAG for flag in each.flags)]
-    if not at:
+    at, later = _with_flag(used(comfyui)), _with_flag(waiting(comfyui))
+    if not at and not later:
         return []
     absent = not any(row.name == "flash-attn" for _, row in installed(facts))
     judged = _package("flash-attn", facts)
@@ -198,9 +199,8 @@ def _flags(facts: Facts) -> list[Outcome]:
         return [unknown(f"Whether {_FLAG} works here is not known", judged.usable)]
     if judged.usable.value:
         detail = f"{judged.why}, so it works. {_OWN}"
-        return [
-            _flagged(Verdict.WARN, f"ComfyUI is made to use flash-attn ({_FLAG})", detail, at, fix)
-        ]
+        title = f"ComfyUI is made to use flash-attn ({_FLAG})"
+        return [_flagged(Verdict.WARN, title, detail, at or later, fix)]
     stops = absent or "cannot load" in judged.why
     then = (
         "ComfyUI ends at once, saying that the package must be installed first."
@@ -210,9 +210,16 @@ def _flags(facts: Facts) -> list[Outcome]:
     running = any(each.kind == "server" for each in at)
     if stops and running and isinstance(facts.extensions, Known):
         then = "The running ComfyUI was started with it all the same; the next start would end."
+    if not at:
+        then = f"The one that runs was started without it; started so, {then}"
     title = f"{_FLAG} asks for what cannot be used here"
     detail = f"It cannot work here: {judged.why}. {then} {_OWN}"
-    return [_flagged(Verdict.FAIL if stops else Verdict.WARN, title, detail, at, fix)]
+    verdict = Verdict.FAIL if stops and at else Verdict.WARN
+    return [_flagged(verdict, title, detail, at or later, fix)]
+
+
+def _with_flag(launchers: Iterable[Launcher]) -> list[Launcher]:
+    return [each for each in launchers if any(flag.name == _FLAG for flag in each.flags)]
 
 
 def _flagged(verdict: Verdict, title: str, detail: str, at: list[Launcher], fix: Repair) -> Outcome:

@@ -10,7 +10,7 @@ from judging import FAIL, PASS, UNKNOWN, WARN, alone, judge_one
 
 from klein_doctor.attention import Scan
 from klein_doctor.installation import Setting
-from klein_doctor.model import Facts, Known, Private, Unknown
+from klein_doctor.model import Facts, Known, Private, Unknown, known
 
 FORCED = "flash-attention-forced"
 
@@ -53,6 +53,18 @@ def test_the_argument_without_the_package_stops_comfyui() -> None:
     assert "not installed" in found.detail
     assert found.subject is not None
     assert found.subject.public == "~/ComfyUI/run.bat:1"
+
+
+def test_the_argument_of_the_next_start_is_told_beside_a_server() -> None:
+    facts = started(c.machine(), "--use-flash-attention")
+    comfyui = known(facts.comfyui)
+    server = a.launcher("server", "~/ComfyUI", line=0)
+    beside = comfyui._replace(launchers=(server, *comfyui.launchers))
+    found = judge_one(FORCED, facts._replace(comfyui=Known(beside)))
+    assert found.verdict is WARN
+    assert "started without it; started so, ComfyUI ends at once" in found.detail
+    assert found.subject is not None and found.subject.public == "~/ComfyUI/run.bat:1"
+    assert [fix.id for fix in found.fixes] == ["release-flags"]
 
 
 def test_the_argument_with_a_package_that_serves_the_card_is_a_warning() -> None:
