@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from klein_doctor.recipe_images import ImageRules, RemarkRow, RunFailure
 
 _NOT_KNOWN = "Whether this machine makes a picture is not known"
+NO_PICTURE = "no test picture was made in this run; klein-doctor generate makes some"
 _SHOWN = 3
 _LONGEST = 300  # of a line of a log
 
@@ -46,6 +47,7 @@ def image_rules(recipe: Recipe) -> ImageRules:
     by_hand="Run it again with 'klein-doctor generate'; hand the whole log to 'klein-doctor "
     "triage'. At the text encoder and at the decoder it is mostly memory: close what else uses "
     "the card.",
+    without=NO_PICTURE,
 )
 def generation_failed(facts: Facts, recipe: Recipe) -> Outcome | tuple[()]:
     ran = asked(facts)
@@ -152,6 +154,7 @@ def _of_run(ran: Generation) -> dict[str, Evidence]:
     by_hand="Look which attention kernel was picked ('klein-doctor --prove'): without a fused one "
     "a run holds some 4 GiB more. Then report it with the report attached: the plan's row is "
     "wrong.",
+    without=NO_PICTURE,
 )
 def vram_over_plan(facts: Facts, recipe: Recipe) -> Outcome | tuple[()]:
     ran = asked(facts)
@@ -206,6 +209,7 @@ def vram_over_plan(facts: Facts, recipe: Recipe) -> Outcome | tuple[()]:
     "picture is noise or follows no prompt, and the log alone says so.",
     by_hand="Search ComfyUI's log for 'clip missing', 'Missing VAE keys' and 'invalid value "
     "encountered in cast'; look what the files are with 'klein-doctor identify'.",
+    without=NO_PICTURE,
 )
 def log_says_otherwise(facts: Facts, recipe: Recipe) -> Outcome | tuple[()]:
     ran = asked(facts)

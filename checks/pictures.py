@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from klein_doctor.checks.generation import asked, image_rules
+from klein_doctor.checks.generation import NO_PICTURE, asked, image_rules
 from klein_doctor.generation import Generation
 from klein_doctor.model import Evidence, Facts, Harm, Outcome, Repair, Unknown, Verdict
 from klein_doctor.outcomes import passed, unknown
@@ -41,6 +41,7 @@ def judged(facts: Facts) -> Generation | Unknown | None:
     "that overflows, a damaged or foreign VAE, or versions that fail together.",
     by_hand="Run without SageAttention and xformers; compute the digests of the model's files "
     "with 'klein-doctor identify --deep'; then try another build of PyTorch.",
+    without=NO_PICTURE,
 )
 def image_blank(facts: Facts, recipe: Recipe) -> Outcome | tuple[()]:
     return _of_pixels(facts, recipe, "blank", "blank", "The pictures are not blank")
@@ -54,10 +55,12 @@ def image_blank(facts: Facts, recipe: Recipe) -> Outcome | tuple[()]:
     follows=("log-says-otherwise",),
     reads="The pixels of the test pictures: whether neighbours belong together, whether there are "
     "large shapes, and how well they compress.",
-    why="Half a text encoder, damaged weights or wrong kernels give noise or patches without any "
-    "error.",
+    why="Half a text encoder, another model's VAE, damaged weights, wrong kernels, or a custom "
+    "node that replaces PyTorch's attention (SDPA) give noise or patches without any error.",
     by_hand="Look for 'clip missing' in ComfyUI's log; compute the digests of the model's files "
-    "with 'klein-doctor identify --deep'; try the card with 'klein-doctor --prove'.",
+    "with 'klein-doctor identify --deep'; see what vae-wrong and flash-attention-forced say, and "
+    "start once with --disable-all-custom-nodes; try the card with 'klein-doctor --prove'.",
+    without=NO_PICTURE,
 )
 def image_noise(facts: Facts, recipe: Recipe) -> Outcome | tuple[()]:
     return _of_pixels(facts, recipe, "noise", "noise", "The pictures are not noise")
@@ -75,6 +78,7 @@ def image_noise(facts: Facts, recipe: Recipe) -> Outcome | tuple[()]:
     "pale or blurred pictures without any error.",
     by_hand="Look which weights these are with 'klein-doctor identify --deep': distilled ones "
     "take 4 steps and cfg 1, the base 20 or more and cfg 5. Compare the VAE's digest.",
+    without=NO_PICTURE,
 )
 def image_washed_out(facts: Facts, recipe: Recipe) -> Outcome | tuple[()]:
     return _of_pixels(
@@ -185,6 +189,7 @@ def _numbers(ran: Generation, found: list[Flaw]) -> dict[str, Evidence]:
     "and kernels that race give another picture each time. One picture alone shows none of that.",
     by_hand="Run twice with one seed, without attention packages, custom nodes and overclocking. "
     "If the second is black, try another build of PyTorch, or ComfyUI with --disable-dynamic-vram.",
+    without=NO_PICTURE,
 )
 def image_not_repeatable(facts: Facts, recipe: Recipe) -> Outcome | tuple[()]:
     ran = judged(facts)

@@ -47,6 +47,7 @@ def rules_of_proof() -> ProofRules:
     "noise or black, or there is none.",
     by_hand="Restart and try again; take off any overclocking; then install the PyTorch and the "
     "driver that klein-doctor names, and run 'klein-doctor --prove' again.",
+    without="no program was run on the card; with --prove some are",
 )
 def kernels_fail(facts: Facts, recipe: Recipe) -> Outcome | tuple[()]:
     if isinstance(facts.proof, Unknown):

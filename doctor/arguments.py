@@ -255,7 +255,8 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         help="remove the guard, what is remembered, and the originals that were kept",
         description="Takes the guard out of the environments it was put in, and removes the "
-        "doctor's own folder. Files it downloaded stay, and are listed.",
+        "doctor's own folder. Files it downloaded stay, and are listed. Fixes cannot be undone "
+        "afterwards: where there are some it says so, and asks on a terminal.",
     )
     history = commands.add_parser(
         "history",

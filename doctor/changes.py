@@ -6,6 +6,7 @@ likely blame: what most often breaks a setup that worked comes first.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -26,6 +27,8 @@ SECTIONS = {
     "settings": "Environment variables",
     "machine": "Machine",
 }
+# What an entry of a model file ends with.
+_OF_FILE = re.compile(r", (?P<size>\d+) bytes, (?P<digest>\w+)$")
 _TRIO = ("torch", "torchvision", "torchaudio")
 
 
@@ -84,6 +87,11 @@ def state_of(facts: Facts) -> State:
     return State(tuple(_entries(facts)), tuple(asked), _unread(facts))
 
 
+def assumed(state: State) -> State:
+    """Where the card and its driver were only assumed, nothing is known of this machine's."""
+    return state._replace(unread=(*state.unread, "driver", "machine"))
+
+
 def changes(before: State, after: State) -> tuple[Change, ...]:
     """What differs, what is most likely to blame first.
 
@@ -96,7 +104,7 @@ def changes(before: State, after: State) -> tuple[Change, ...]:
     for key in dict.fromkeys((*old, *new)):
         was, now = old.get(key), new.get(key)
         entry = now or was
-        if entry is None or (was and now and was.state == now.state):
+        if entry is None or (was and now and _alike(was, now)):
             continue
         found.append(
             Change(entry.section, entry.what, was.state if was else "", now.state if now else "")
@@ -104,6 +112,17 @@ def changes(before: State, after: State) -> tuple[Change, ...]:
     found = [c._replace(because=_explained(c, found, after)) for c in found]
     order = list(SECTIONS)
     return tuple(sorted(found, key=lambda c: (order.index(c.section), not c.because)))
+
+
+def _alike(was: Entry, now: Entry) -> bool:
+    """Whether nothing is known to differ: a file that was not hashed may be the one that was."""
+    if was.state == now.state:
+        return True
+    seen = [_OF_FILE.search(e.state) for e in (was, now) if e.section == "files"]
+    if len(seen) != 2 or seen[0] is None or seen[1] is None:
+        return False
+    digests = {seen[0]["digest"], seen[1]["digest"]}
+    return seen[0]["size"] == seen[1]["size"] and len(digests) > 1 and "unchecked" in digests
 
 
 def culprits(torch: str, changed: Iterable[str], asked: Iterable[Asked]) -> list[Asked]:

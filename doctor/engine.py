@@ -38,24 +38,29 @@ def judge(
     """Run the checks in their order and say what follows from what.
 
     Checks that are not wanted run all the same where a wanted one depends on them, so that a
-    selection never changes a verdict; only the findings asked for are returned.
+    selection never changes a verdict; only the findings asked for are returned. A check that was
+    named has one in any case: where it could not be judged, a skipped one with the reason.
 
     Raises:
-        UsageError: the choice names a check that does not exist.
+        UsageError: the choice names a check that does not exist, or leaves none.
     """
     choice = choice or Choice()
     for name in (*choice.select, *choice.ignore):
         if name not in checks:
             raise UsageError(unknown_check(name, checks))
+    if choice.select and not any(choice.wants(name) for name in checks):
+        raise UsageError("--ignore leaves nothing of what --select names")
     found: dict[str, list[Finding]] = {}
     for check in checks.values():
         blocking = _blocking(check, found)
         outcomes = [blocking] if blocking else _outcomes(check, facts, recipe)
+        if not outcomes and check.name in choice.select:
+            outcomes = [_nothing(check)]
         found[check.name] = [
             _finding(check, number, outcome, found) for number, outcome in enumerate(outcomes, 1)
         ]
     wanted = [f for name, group in found.items() if choice.wants(name) for f in group]
-    return tuple(_detached(wanted))
+    return tuple(_detached(wanted, found))
 
 
 def first_of(findings: Sequence[Finding], checks: dict[str, Check]) -> str | None:
@@ -70,11 +75,14 @@ def first_of(findings: Sequence[Finding], checks: dict[str, Check]) -> str | Non
 
 
 def exit_code(findings: Iterable[Finding], *, strict: bool = False) -> Exit:
-    """The exit code of a diagnosis: the same in every format."""
+    """The exit code of a diagnosis: the same in every format.
+
+    Where all there is was skipped, as a selection can have it, nothing is decided.
+    """
     verdicts = {finding.verdict for finding in findings}
     if Verdict.FAIL in verdicts:
         return Exit.PROBLEMS
-    undecided = verdicts & {Verdict.UNKNOWN, Verdict.CRASHED}
+    undecided = verdicts & {Verdict.UNKNOWN, Verdict.CRASHED} or verdicts == {Verdict.SKIPPED}
     if strict and (undecided or Verdict.WARN in verdicts):
         return Exit.PROBLEMS
     return Exit.UNDECIDED if undecided else Exit.OK
@@ -90,6 +98,13 @@ def _blocking(check: Check, found: dict[str, list[Finding]]) -> Outcome | None:
             if cause is not None:
                 return Outcome(Verdict.SKIPPED, check.title, because=cause)
     return None
+
+
+def _nothing(check: Check) -> Outcome:
+    """Of a check that was named and has nothing to judge."""
+    look = f"klein-doctor explain {check.name} says what it reads"
+    reason = check.without or f"there is nothing here that it judges; {look}"
+    return Outcome(Verdict.SKIPPED, check.title, reason=reason)
 
 
 def _outcomes(check: Check, facts: Facts, recipe: Recipe) -> Sequence[Outcome]:
@@ -140,12 +155,20 @@ def _because(check: Check, outcome: Outcome, found: dict[str, list[Finding]]) ->
     return None
 
 
-def _detached(findings: list[Finding]) -> list[Finding]:
-    """Without pointers to findings that were not asked for."""
-    ids = {finding.id for finding in findings}
-    return [
-        finding._replace(because=None)
-        if finding.because is not None and finding.because not in ids
-        else finding
-        for finding in findings
-    ]
+def _detached(wanted: list[Finding], found: dict[str, list[Finding]]) -> list[Finding]:
+    """Without pointers to findings that were not asked for: what those said becomes the reason."""
+    ids = {finding.id for finding in wanted}
+    others = {finding.id: finding for group in found.values() for finding in group}
+    detached = []
+    for finding in wanted:
+        if finding.because is not None and finding.because not in ids:
+            if finding.verdict is Verdict.SKIPPED:
+                finding = finding._replace(reason=_waits(finding.because, others))
+            finding = finding._replace(because=None)
+        detached.append(finding)
+    return detached
+
+
+def _waits(cause: str, others: dict[str, Finding]) -> str:
+    name = cause.partition(":")[0]
+    return f"waits for {name}: {others[cause].title}" if cause in others else f"waits for {name}"

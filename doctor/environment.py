@@ -5,6 +5,7 @@ from __future__ import annotations
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
+from klein_doctor.constraining import written
 from klein_doctor.installation import CONSTRAINTS, Guard, Pin
 from klein_doctor.model import (
     Fact, Facts, Interpreter, Known, Package, Private, Unknown, known,
@@ -12,7 +13,6 @@ from klein_doctor.model import (
 from klein_doctor.outcomes import Command, from_conda, release, uses_uv
 
 TRIO = ("torch", "torchvision", "torchaudio")
-_WRITE = "import sys; open(sys.argv[1], 'w').write('\\n'.join(sys.argv[2:]))"
 
 
 def kept(facts: Facts) -> tuple[str, ...]:
@@ -141,7 +141,7 @@ def guard_commands(facts: Facts) -> tuple[Command, ...]:
     setting: Command = ("export", Private(*forms))
     if system is not None and system.os == "windows":
         setting = ("setx", "UV_CONSTRAINT", place)
-    return ((python.path, "-c", _WRITE, place, *pins), setting)
+    return (written(python.path, place, pins), setting)
 
 
 def compiled_for_torch(facts: Facts, chosen: str) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from klein_doctor.constraining import MARK
 from klein_doctor.editing.text import decoded, lines
 from klein_doctor.environment import TRIO
 from klein_doctor.installation import BLACKLIST, CONSTRAINTS
@@ -17,7 +18,6 @@ from klein_doctor.steps import StepFailed
 from klein_doctor.transaction.records import installed
 from klein_doctor.transaction.transaction import Transaction
 
-_MARK = "# Written by klein-doctor"
 _MOST = 1 << 20  # bytes; a configuration is never that long
 
 
@@ -30,7 +30,7 @@ def conf_name(facts: Facts) -> str:
 def content(pins: Iterable[str], conf: str) -> bytes:
     """The constraints file: who wrote it, why, how to be rid of it, and the pins."""
     head = (
-        f"{_MARK}, so that no package or custom node replaces PyTorch by another build.",
+        f"{MARK}, so that no package or custom node replaces PyTorch by another build.",
         "# pip keeps to it silently: a package that needs another PyTorch is refused.",
         "# To remove it: klein-doctor undo, or delete this file and the line naming it in",
         f"# {conf}, in this folder.",
@@ -51,7 +51,7 @@ def repin(prefix: Path, pins: Sequence[str], conf: str, transaction: Transaction
     Before torch is replaced: else pip would refuse the new one, and fetch the old one back later.
     """
     path = prefix / CONSTRAINTS
-    if not path.is_file() or not path.read_bytes().startswith(_MARK.encode()):
+    if not path.is_file() or not path.read_bytes().startswith(MARK.encode()):
         return False
     data = content(pins, conf)
     if path.read_bytes() == data:
@@ -75,7 +75,7 @@ def pin(
         StepFailed: the configuration cannot be read, or a file of that name is not ours.
     """
     path, told = prefix / CONSTRAINTS, prefix / conf
-    if path.exists() and not _read(path).startswith(_MARK.encode()):
+    if path.exists() and not _read(path).startswith(MARK.encode()):
         raise StepFailed(f"{path} was not written by klein-doctor; move it away first")
     before = _read(told) if told.exists() else None
     text = decoded(before or b"")

@@ -8,9 +8,9 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TextIO
 
-from klein_doctor.changes import Change, changes, state_of
+from klein_doctor.changes import Change, State, assumed, changes, state_of
 from klein_doctor.exits import Exit, UsageError
-from klein_doctor.model import Report, known
+from klein_doctor.model import Facts, Report, Target, known
 from klein_doctor.options import form_of
 from klein_doctor.output import Output
 from klein_doctor.past import Seen, recall, remember
@@ -30,8 +30,13 @@ def seen_of(report: Report) -> Seen:
         report.exit_code is Exit.OK,
         verified,
         int(report.exit_code),
-        state_of(report.facts),
+        _state(report.facts, report.target),
     )
+
+
+def _state(facts: Facts, target: Target) -> State:
+    state = state_of(facts)
+    return assumed(state) if target.assumed else state
 
 
 def keep(report: Report, options: argparse.Namespace) -> None:
@@ -80,7 +85,7 @@ def _here(options: argparse.Namespace) -> Told:
     base = next((each for each in reversed(seen) if each.healthy), seen[0] if seen else None)
     found: Sequence[Change] = ()
     if base is not None:
-        found = changes(base.state, state_of(report.facts))
+        found = changes(base.state, _state(report.facts, report.target))
     runs = tuple((each.created, each.healthy, each.verified) for each in seen)
     return Told(
         base.created if base is not None else "", base is not None and base.healthy,
@@ -106,5 +111,5 @@ def _between(names: Sequence[str]) -> Told:
     then, now = found
     return Told(
         then.created, well[0], now.created, well[1],
-        changes(state_of(then.facts), state_of(now.facts)),
+        changes(_state(then.facts, then.target), _state(now.facts, now.target)),
     )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from packaging.version import InvalidVersion, Version
 
 from klein_doctor.card import Card
+from klein_doctor.constraining import in_the_way, repinned
 from klein_doctor.model import (
     Facts,
     Interpreter,
@@ -123,7 +124,11 @@ def install_torch(
         summary += "; the present one came from conda: remove it there first"
     install = pip_install(facts.interpreter.value, again=again)
     command = (*install, *choice.packages, "--index-url", choice.index_url)
-    return (Repair("install-torch", "packages", "ask", summary, (command,)),)
+    foreign = in_the_way(facts, choice.packages)
+    if foreign:
+        summary += f"; pip or uv is told to keep {foreign}: correct that constraint first"
+    commands = (*repinned(facts, choice.packages), command)
+    return (Repair("install-torch", "packages", "ask", summary, commands),)
 
 
 def from_conda(package: Package | None) -> bool:

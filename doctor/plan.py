@@ -107,7 +107,31 @@ def _planned(
         idle = [step for step in kept if step.kind == "packages" and step is not whole]
         left += [(finding, reason) for step in idle for finding in step.clears]
         kept = [step for step in kept if step not in idle]
+    waiting = {id(step): _waits(step, kept, findings, fixes) for step in kept}
+    manual += [shown for step in kept if (shown := waiting[id(step)]) is not None]
+    kept = [step for step in kept if waiting[id(step)] is None]
     return Plan((*_unique(manual), *_moving_first(kept)), tuple(dict.fromkeys(left)))
+
+
+def against(fix: Fix, findings: Iterable[Finding]) -> Finding | None:
+    """A failure during which the fix would do harm."""
+    bad = (f for f in findings if f.verdict is Verdict.FAIL and f.check in fix.unless)
+    return next(bad, None)
+
+
+def _waits(
+    step: Step, others: list[Step], findings: tuple[Finding, ...], fixes: Mapping[str, Fix]
+) -> Step | None:
+    """What is shown instead of a step that would do harm now, None where it may be done.
+
+    What another step of the plan should clear is in no way: its turn comes after that one's.
+    """
+    cleared = {each for other in others for each in other.clears}
+    bad = against(fixes[step.fix], (f for f in findings if f.id not in cleared))
+    if bad is None:
+        return None
+    title = f"{step.fix} waits for {bad.check} ({bad.title}): it would keep what is wrong"
+    return by_hand(step.fix, step.kind, title, step.clears, (("klein-doctor", "--fix"),))
 
 
 def _moving_first(steps: list[Step]) -> list[Step]:

@@ -38,7 +38,10 @@ class MessageRow(NamedTuple):
 
 
 class SymptomRow(NamedTuple):
-    """What people say in their own words. pattern: matched against the text in lower case."""
+    """What people say in their own words. pattern: matched against the text in lower case.
+
+    short: of a phrase of a few words, what must be all that is left without the filler.
+    """
 
     id: str
     pattern: str
@@ -48,6 +51,7 @@ class SymptomRow(NamedTuple):
     example: str
     source: str
     as_of: str
+    short: str = ""
 
 
 class EncoderWidth(NamedTuple):
@@ -71,12 +75,13 @@ class TransformerShape(NamedTuple):
 
 
 class Known(NamedTuple):
-    """All rows."""
+    """All rows. filler: words that say nothing by themselves, in a description of a few words."""
 
     messages: tuple[MessageRow, ...]
     symptoms: tuple[SymptomRow, ...]
     encoders: dict[int, str]
     transformers: dict[tuple[int, int], TransformerShape]
+    filler: str
 
 
 @lru_cache(maxsize=1)
@@ -96,14 +101,16 @@ def load_known(folder: Path = RECIPES) -> Known:
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise RecipeError(f"recipe messages: {twice} stands twice")
+    spoken = read(folder / "symptoms.toml")
     widths = read(folder / "widths.toml")
     return Known(
         messages=tuple(messages),
-        symptoms=rows(SymptomRow, read(folder / "symptoms.toml"), "symptom"),
+        symptoms=rows(SymptomRow, spoken, "symptom"),
         encoders={row.width: row.says for row in rows(EncoderWidth, widths, "encoder")},
         transformers={
             (row.takes, row.gives): row for row in rows(TransformerShape, widths, "transformer")
         },
+        filler=str(spoken["filler"]),
     )
 
 

@@ -28,6 +28,7 @@ class Check(NamedTuple):
 
     requires: checks that must not have failed, or this one is skipped because of them.
     follows: checks whose fault brings this one's along, so that mending them mends it.
+    without: why it judges nothing until something was asked for, and what to ask for.
     reads, why, by_hand: the three paragraphs of ``explain``.
     """
 
@@ -41,6 +42,7 @@ class Check(NamedTuple):
     by_hand: str
     requires: tuple[str, ...] = ()
     follows: tuple[str, ...] = ()
+    without: str = ""
 
 
 _declared: dict[str, Check] = {}
@@ -57,6 +59,7 @@ def check(
     by_hand: str,
     requires: tuple[str, ...] = (),
     follows: tuple[str, ...] = (),
+    without: str = "",
 ) -> Callable[[Judge], Judge]:
     """Declare the decorated function as a check."""
 
@@ -64,7 +67,7 @@ def check(
         if name in _declared and _declared[name].judge.__module__ != judge.__module__:
             raise RegistryError(f"check {name} is declared twice")
         _declared[name] = Check(
-            name, family, title, harm, judge, reads, why, by_hand, requires, follows
+            name, family, title, harm, judge, reads, why, by_hand, requires, follows, without
         )
         return judge
 

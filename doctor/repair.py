@@ -19,6 +19,7 @@ from klein_doctor.diagnose import Request, diagnose
 from klein_doctor.exits import Exit, leading
 from klein_doctor.fixing import fixes
 from klein_doctor.model import Facts, Finding, Report, Verdict, known
+from klein_doctor.plan import against
 from klein_doctor.prepared import Prepared
 from klein_doctor.privacy import Redactor
 from klein_doctor.state import make_folder, need_state_folder
@@ -221,6 +222,9 @@ class _Run:
                 "the model runs in another environment by now: run this again for that one",
                 False,
             )
+        bad = against(fixes()[step.fix], self.seen.findings)
+        if bad is not None:
+            return f"{bad.check} fails ({bad.title}), and this would keep what is wrong", False
         beside = fixes()[step.fix].beside or step.python is not None
         if step.kind in _UNDER_FEET and not beside:
             prefix = _places(self.seen.facts)[1]

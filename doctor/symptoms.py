@@ -23,7 +23,7 @@ WORDS = {
 # The rows of symptoms.toml that each means; an error message is explained by its own words.
 _ROWS = {
     "black": ("black", "noise", "washed-out"),
-    "wont-start": ("silent-crash", "after-driver-update"),
+    "wont-start": ("wont-start", "silent-crash", "after-driver-update"),
     "memory": ("no-memory-words", "no-ram-words"),
     "slow": ("slow", "cpu-used", "stuck-loading"),
 }

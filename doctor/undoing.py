@@ -83,11 +83,7 @@ def forget(options: argparse.Namespace, output: Output, note: Callable[[str], No
     chosen = [_run(options.run, state)] if options.run else runs(state)
     said: list[Said] = []
     for journal in chosen:
-        if journal.state() == "open":
-            raise UsageError(
-                f"run {journal.run} was broken off; 'klein-doctor undo {journal.run}' or --fix "
-                "ends it first"
-            )
+        _not_broken_off(journal)
         if journal.state() == "forgotten":
             continue
         size = backup_bytes(journal)
@@ -100,9 +96,29 @@ def forget(options: argparse.Namespace, output: Output, note: Callable[[str], No
     return Exit.OK
 
 
+def _not_broken_off(journal: Journal) -> None:
+    if journal.state() == "open":
+        raise UsageError(
+            f"run {journal.run} was broken off; 'klein-doctor undo {journal.run}' or --fix ends "
+            "it first"
+        )
+
+
 def uninstall(options: argparse.Namespace, output: Output, note: Callable[[str], None]) -> Exit:
-    """Take the guard out, drop originals, remove what is remembered; downloads stay."""
+    """Take the guard out, drop originals, remove what is remembered; downloads stay.
+
+    With it goes the way back from what fixes changed: that is said first, and asked on a terminal.
+
+    Raises:
+        UsageError: a run was broken off, and only the journal knows the way back.
+    """
     state = need_state_folder(options.state_dir, os.environ)
+    for journal in runs(state):
+        _not_broken_off(journal)
+    lost = [journal.run for journal in runs(state) if _changed_more_than_the_guard(journal)]
+    if lost and not _agreed(_lost_in_words(lost), options, note):
+        note("nothing was removed")
+        return Exit.INTERRUPTED
     said: list[Said] = []
     code = Exit.OK
     for journal in runs(state):
@@ -114,20 +130,64 @@ def uninstall(options: argparse.Namespace, output: Output, note: Callable[[str],
     kept = [str(path) for journal in runs(state) for path in _fetched(journal)]
     parts = list(dict.fromkeys(str(path) for each in runs(state) for path in _unfinished(each)))
     if code is Exit.OK:
-        for journal in runs(state):
-            drop_backups(journal)
-        for name in _OWN:
-            _remove(state / name)
-        said.append({"state": "removed", "title": shown(state), "says": ""})
+        removed = _removed(state)
+        if removed:
+            says = _lost_in_words(lost) if lost else ""
+            said.append({"state": "removed", "title": shown(state), "says": says})
+        elif not said:
+            note(f"there is nothing of the doctor's in {shown(state)}")
     for path in kept:
         said.append({"state": "stays", "title": shown(Path(path)), "says": "was downloaded"})
     for path in parts:
         says = "what came so far of a download: delete it, or download again to go on from it"
         said.append({"state": "stays", "title": shown(Path(path)), "says": says})
-    body = {"schema": "klein-doctor/uninstall/1", "steps": said, "downloaded": kept}
-    body["unfinished"] = parts
+    gone = lost if code is Exit.OK else []
+    body = {"schema": "klein-doctor/uninstall/1", "steps": said, "downloaded": kept,
+            "unfinished": parts, "not_undoable": gone}  # fmt: skip
     _write(output, options, {**body, "exit_code": int(code)}, said)
     return code
+
+
+def _changed_more_than_the_guard(journal: Journal) -> bool:
+    """Whether undo could take something back that uninstall itself does not."""
+    steps = [s for s in journal.steps() if s.state == "sealed" and s.records and s.fix != _GUARD]
+    return bool(steps) and journal.state() == "done"
+
+
+def _lost_in_words(names: Sequence[str]) -> str:
+    what = "1 run of fixes" if len(names) == 1 else f"{len(names)} runs of fixes"
+    return f"{what} cannot be undone any more ({', '.join(names)})"
+
+
+def _agreed(lost: str, options: argparse.Namespace, note: Callable[[str], None]) -> bool:
+    """Say what is lost; on a terminal, ask. Who runs it unattended has asked for it."""
+    note(f"with what is remembered goes the way back: afterwards {lost}; what they changed stays")
+    from klein_doctor.wizard.ask import Left, asker, terminal
+    from klein_doctor.wizard.questions import Choice, Question
+
+    if options.format != "text" or not terminal():
+        return True
+    choices = (Choice("no", "no; klein-doctor undo takes them back first"), Choice("yes", "yes"))
+    try:
+        return asker(options.color).one(Question("", "Remove it all the same?", choices, "no")) == (
+            "yes"
+        )
+    except (Left, KeyboardInterrupt):
+        return False
+
+
+def _removed(state: Path) -> bool:
+    """Remove what the doctor made there, and the folder once it is empty; whether it was there."""
+    for journal in runs(state):
+        drop_backups(journal)
+    there = [path for name in _OWN if os.path.lexists(path := state / name)]
+    for path in there:
+        _remove(path)
+    try:
+        state.rmdir()
+    except OSError:  # it is not there, or something else is in it
+        return bool(there)
+    return True
 
 
 def _remove(path: Path) -> None:

@@ -97,5 +97,9 @@ FIXES = (
             "resolve-packages", "update-hub-client", "remove-pynvml", "remove-extension",
         ),
         alone=True,
+        unless=(
+            "torch-broken", "torch-cpu-only", "torch-lacks-arch", "torch-too-old",
+            "torch-trio-mismatch", "torch-replaced", "kernels-fail",
+        ),
     ),
 )  # fmt: skip

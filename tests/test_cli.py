@@ -75,6 +75,36 @@ def test_select_and_ignore() -> None:
     assert (fine.code, fine.document["first"]) == (0, None)
 
 
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize(
+    ("check", "reason"),
+    [
+        ("gpu-hidden", "waits for gpu-not-found: No NVIDIA card answers on this machine"),
+        ("image-noise", "no test picture was made in this run; klein-doctor generate makes some"),
+        ("kernels-fail", "no program was run on the card; with --prove some are"),
+        ("torch-replaced", "there is nothing here that it judges; klein-doctor explain torch-rep"),
+    ],
+)
+def test_a_check_that_was_named_and_not_judged_says_why(check: str, reason: str, kind: str) -> None:
+    path = golden("no-driver-at-all")
+    alone = doctor("--from", path, "--format", kind, "--select", check)
+    assert (alone.code, alone.err) == (3, "")
+    beside = doctor("--from", path, "--format", kind, "--select", f"{check},disk-too-small")
+    assert (beside.code, beside.err) == (0, "")
+    for ran in (alone, beside):
+        assert check in ran.out and reason in " ".join(ran.out.replace("&#x27;", "'").split())
+    if kind != "json":
+        assert "Nothing of what was asked for could be judged." in alone.out
+        assert "No problem" not in alone.out
+        told = " ".join(beside.out.split())
+        assert "No problem found in the checks that were asked for, but 1 check could not" in told
+
+
+def test_a_selection_that_is_ignored_is_wrong_usage() -> None:
+    ran = doctor("--select", "image-noise", "--ignore", "image-noise")
+    assert ran.code == 2 and one_line(ran.err) and "--ignore leaves nothing" in ran.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

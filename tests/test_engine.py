@@ -126,6 +126,7 @@ def test_several_subjects_are_numbered() -> None:
     [
         ((Verdict.PASS,), 0, 0),
         ((Verdict.PASS, Verdict.SKIPPED), 0, 0),
+        ((Verdict.SKIPPED,), 3, 1),
         ((Verdict.WARN,), 0, 1),
         ((Verdict.UNKNOWN,), 3, 1),
         ((Verdict.CRASHED, Verdict.WARN), 3, 1),
@@ -145,9 +146,10 @@ def test_selecting_never_changes_a_verdict(name: str) -> None:
     # Each check on every eighth machine: all of them on all would take a minute and tell no more.
     for check in list(catalogue())[recorded.names().index(name) % 8 :: 8]:
         alone = judge(facts, RECIPE, catalogue(), Choice((check,)))
-        assert {f.id: f.verdict for f in alone} == {
-            name: verdict for name, verdict in whole.items() if name.startswith(check + ":")
-        }
+        group = {name: v for name, v in whole.items() if name.startswith(check + ":")}
+        assert {f.id: f.verdict for f in alone} == (group or {check + ":1": Verdict.SKIPPED})
+        # What was not judged says why, as nothing else in this report does.
+        assert all(f.reason for f in alone if f.verdict in (Verdict.SKIPPED, Verdict.UNKNOWN))
     with pytest.raises(UsageError, match="did you mean gpu-hidden"):
         judge(facts, RECIPE, catalogue(), Choice(("gpu-hiden",)))
 
@@ -265,4 +267,5 @@ def test_a_choice_of_unknown_names_is_an_error_in_one_line() -> None:
         with pytest.raises(UsageError) as caught:
             judge(FACTS, RECIPE, checks, choice)
         assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
-    assert judge(FACTS, RECIPE, checks, Choice(("gpu-hidden",), ("gpu-hidden",))) == ()
+    with pytest.raises(UsageError, match="--ignore leaves nothing"):
+        judge(FACTS, RECIPE, checks, Choice(("gpu-hidden",), ("gpu-hidden",)))

@@ -12,10 +12,10 @@ import pytest
 import recorded
 from command import doctor
 
-from klein_doctor.changes import SECTIONS, Change, changes, state_of
+from klein_doctor.changes import SECTIONS, Change, Entry, State, changes, state_of
 from klein_doctor.history import seen_of
 from klein_doctor.installation import Installed, Packages
-from klein_doctor.model import Facts, Known, Report, Unknown
+from klein_doctor.model import Facts, Known, Private, Report, Unknown
 from klein_doctor.past import Seen, recall, recall_healthy, remember
 from klein_doctor.report.history import SCHEMA
 
@@ -78,6 +78,34 @@ def test_what_could_not_be_read_has_not_changed(well: Report) -> None:
 def seen(report: Report, minute: int, *, healthy: bool = True) -> Seen:
     created = f"2026-11-24T07:{minute:02}:00Z"
     return Seen(created, healthy, False, 0 if healthy else 1, state_of(report.facts))
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "told"),
+    [
+        (("flux2 VAE; digest not computed", "unchecked"), ("digest none we know", "mismatch"), 0),
+        (("flux2 VAE; digest not computed", "unchecked"), ("flux2-vae", "verified"), 0),
+        (("flux2-vae", "verified"), ("flux2 VAE; digest not computed", "unchecked"), 0),
+        (("flux2-vae", "verified"), ("digest none we know", "mismatch"), 1),
+        (("a", "unchecked"), ("b", "unchecked"), 1),
+    ],
+)
+def test_to_compute_a_digest_changes_no_file(
+    well: Report, was: tuple[str, str], now: tuple[str, str], told: int
+) -> None:
+    def with_file(says: str, digest: str, size: int = 336213556) -> State:
+        name = Private.plain("vae/flux2-vae.safetensors")
+        return State((Entry("files", name, f"{says}, {size} bytes, {digest}"),), ())
+
+    assert len(changes(with_file(*was), with_file(*now))) == told
+    assert len(changes(with_file(*was), with_file(*now, size=1))) == 1
+
+
+def test_an_assumed_card_is_no_change(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    doctor("--state-dir", state)
+    ran = doctor("history", "--state-dir", state, "--assume", "RTX 5070,driver=580")
+    assert ran.code == 0 and "Nothing changed" in ran.out
 
 
 def test_what_is_kept_comes_back_and_is_the_owners_alone(well: Report, tmp_path: Path) -> None:

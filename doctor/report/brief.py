@@ -31,6 +31,7 @@ def render_brief(report: Report, form: str) -> str:
     unknown = [f.check for f in found.unjudged if f.verdict is Verdict.UNKNOWN]
     if unknown:
         lines.append(f"not judged: {', '.join(unknown)}")
+    lines += [f"not judged: {f.check}: {f.reason}" for f in found.unjudged if words.told_why(f)]
     text = "\n".join(lines)
     if len(text) >= LIMIT:
         text = text[: LIMIT - 40].rsplit("\n", 1)[0] + "\n(shortened; see --format text)"

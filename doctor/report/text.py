@@ -180,7 +180,7 @@ class _Page:
             self.row("Fix", repair.summary)
 
     def unjudged(self, found: words.Groups) -> None:
-        unknown = [f for f in found.unjudged if f.verdict is Verdict.UNKNOWN]
+        unknown = [f for f in found.unjudged if f.verdict is Verdict.UNKNOWN or words.told_why(f)]
         skipped = len(found.unjudged) - len(unknown)
         reasons: dict[str, list[str]] = {}
         for finding in unknown:
@@ -246,6 +246,8 @@ def _next(report: Report) -> str:
         return f"{start}; about the remark, klein-doctor explain {first.check}"
     if first is not None:
         return f"klein-doctor explain {first.check}"
+    if not words.any_judged(report):
+        return "klein-doctor, which judges all checks"
     if report.exit_code:
         return "klein-doctor --format markdown, and attach it to an issue"
     untried = not (report.ready or report.usage or report.replayed or report.target.assumed)

@@ -106,12 +106,27 @@ def headline(report: Report) -> str:
     undecided = [f for f in report.findings if f.verdict in (Verdict.UNKNOWN, Verdict.CRASHED)]
     if undecided:
         return f"No problem found, but {_count(len(undecided), 'check')} could not be judged."
+    left = sum(told_why(f) for f in report.findings)
+    if not any_judged(report):
+        return "Nothing of what was asked for could be judged."
     warnings = [f for f in report.findings if f.verdict is Verdict.WARN]
     judged = {f.check for f in report.findings if f.verdict in (Verdict.PASS, Verdict.WARN)}
     text = "This machine can run FLUX.2 [klein] 4B"
     if not _DECISIVE <= judged:
         text = "No problem found in the checks that were asked for"
+    if left:
+        text += f", but {_count(left, 'check')} could not be judged"
     return f"{text}; {_count(len(warnings), 'remark')}." if warnings else text + "."
+
+
+def any_judged(report: Report) -> bool:
+    """Not every check that was asked for was skipped."""
+    return any(f.verdict is not Verdict.SKIPPED for f in report.findings)
+
+
+def told_why(finding: Finding) -> bool:
+    """Skipped for a reason that stands in no other finding of the report."""
+    return finding.verdict is Verdict.SKIPPED and finding.reason is not None
 
 
 def verdict_word(report: Report) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 from klein_doctor.exits import Exit, UsageError
 from klein_doctor.output import Output
 from klein_doctor.probes.outside import Outside
-from klein_doctor.recipe_messages import load_known
+from klein_doctor.recipe_messages import CERTAINTIES, load_known
 from klein_doctor.report.triage import render_json, render_text
 from klein_doctor.target import Aim, Wish, resolve
 from klein_doctor.triage.picture import is_picture, workflows_in
@@ -230,7 +230,20 @@ def _untied(made: list[Guess], report: Report | None) -> tuple[list[Guess], dict
                 gains[finding.check] = gain
                 here[finding.check] = f"{verdict}: {finding.title}"
     ranked = [guess._replace(rank=guess.rank + gains.get(guess.check, 0.0)) for guess in made]
-    return sorted(ranked, key=lambda guess: -guess.rank), here
+    return _as_certain_as(sorted(ranked, key=lambda guess: -guess.rank), here), here
+
+
+def _as_certain_as(made: list[Guess], here: dict[str, str]) -> list[Guess]:
+    """What the machine confirms is as certain as what it overtook; what it denies, as little as
+    what went ahead of it."""
+    order = [CERTAINTIES.index(guess.certainty) for guess in made]
+    for at, guess in enumerate(made):
+        if here.get(guess.check, "").startswith("pass"):
+            order[at] = max(order[: at + 1])
+    for at, guess in enumerate(made):
+        if here.get(guess.check, "").startswith(("fail", "warn")):
+            order[at] = min(order[at:])
+    return [g._replace(certainty=CERTAINTIES[grade]) for g, grade in zip(made, order, strict=True)]
 
 
 # --- pictures and workflows ------------------------------------------------------------------

@@ -12,6 +12,9 @@ _COMPILED = re.compile(
     re.IGNORECASE,
 )
 
+# As an argument that was given, not as one that a usage line offers in brackets.
+_CPU_ASKED = re.compile(rb"(?m)(?:^|[\s'\"=])--cpu(?=$|[\s'\",])")
+
 
 def requirement(seen: Seen) -> Say | None:
     """``A requires B, but you have C``: by whose requirement it is."""
@@ -87,6 +90,17 @@ def replaced(seen: Seen) -> Say | None:
             f"one.{pinned}",
         )
     return Say(("torch-replaced", "torch-cpu-only"), certainty="medium")
+
+
+def device_cpu(seen: Seen) -> Say | None:
+    """Whether it was asked for by an argument that the text shows."""
+    if not _CPU_ASKED.search(seen.text.low):
+        return None
+    return Say(
+        ("comfyui-flags-harmful", "torch-cpu-only", "gpu-not-found"),
+        "ComfyUI was started with --cpu, so it does not use the card, whatever PyTorch it has.",
+        "Take --cpu out of the file that starts ComfyUI; then look whether the card is used.",
+    )
 
 
 def no_torch(seen: Seen) -> Say | None:

@@ -201,12 +201,21 @@ def library(seen: Seen) -> Say | None:
             f"Uninstall {package}; PyTorch's own attention serves this model. In ComfyUI a "
             "flash_attn that ends so stops the start even without its launch argument.",
         )
+    if is_trio(package) and re.search(r"c10_cuda|torch_cuda", what):
+        return Say(
+            ("torch-trio-mismatch", "torch-cpu-only"),
+            f"{package} asks for {what}, a part of PyTorch's CUDA builds: {package} was built for "
+            "CUDA, and the torch beside it for the CPU only.",
+            f"Install {package} and torch from the same index: for the card both with the same "
+            f"+cuNNN tag, for the CPU {package} from PyTorch's cpu index.",
+            "high",
+        )
     if is_trio(package):
         return Say(
             ("torch-trio-mismatch",),
             f"{package} asks for {what}, which is not there: it was built for another CUDA release "
             "than torch.",
-            "Install torch, torchvision and torchaudio together from one index.",
+            f"Install {package} and torch together from one index.",
         )
     if package == "torch":
         return Say(

@@ -17,6 +17,7 @@ _MOST = 8
 _GRADE, _CERTAINTY, _MORE, _ALTERNATIVE = 100.0, 10.0, 2.0, 15.0
 _MOST_MORE = 3
 _PROSE = 4000  # a text longer than this is no description in words
+_PHRASE = 12  # words, of which a description is so short that every one of them counts
 _EXCEPTION = re.compile(
     r"^(?:[\w.]{0,120}\.)?[A-Z]\w{0,60}(?:Error|Exception|Warning|Interrupt)\b(?:: |\s*$)"
 )
@@ -30,7 +31,7 @@ def guesses(text: Excerpt, known: Known) -> list[Guess]:
     if _unexplained(text, found, made):
         made = [_weakened(guess) for guess in made if guess.rank >= 2 * _GRADE]
         return _together(made)
-    return _together(made) or _together(_in_words(text, found, known.symptoms))
+    return _together(made) or _together(_in_words(text, found, known))
 
 
 def _guesses(item: Seen) -> Iterator[Guess]:
@@ -107,18 +108,18 @@ def _weakened(guess: Guess) -> Guess:
 # --- in words --------------------------------------------------------------------------------
 
 
-def _in_words(
-    text: Excerpt, found: list[Seen], symptoms: tuple[SymptomRow, ...]
-) -> Iterator[Guess]:
+def _in_words(text: Excerpt, found: list[Seen], told: Known) -> Iterator[Guess]:
     """What a description says; only of short texts, where words are not a log's."""
     known = {item.number for item in found}
+    alone = sum(bool(line.strip()) for line in text.lines) == 1
     if len(text.low) > _PROSE or text.holds("traceback (most recent"):
         return
     for number, line in enumerate(text.lines):
         if number in known and _EXCEPTION.match(bare(line)):
             continue  # an error that was recognised and is none of this model is no description
         words = re.sub(r"[^\w%]+", " ", line.lower()).strip()
-        for row in _said(words, symptoms):
+        rows = _said(words, told.symptoms)
+        for row in rows or (_hinted(words, told) if alone else ()):
             for rank, check in enumerate(row.checks):
                 yield Guess(
                     check=check,
@@ -130,6 +131,15 @@ def _in_words(
                     place=text.place(number),
                     row=row.id,
                 )
+
+
+def _hinted(words: str, told: Known) -> list[SymptomRow]:
+    """The symptoms that a phrase of a few words hints at, and nothing else is in it."""
+    if len(words.split()) > _PHRASE:
+        return []
+    left = " ".join(compiled(told.filler).sub(" ", words).split())
+    rows = told.symptoms
+    return [row for row in rows if row.short and compiled(row.short).fullmatch(left)]
 
 
 def _said(words: str, symptoms: tuple[SymptomRow, ...]) -> list[SymptomRow]:

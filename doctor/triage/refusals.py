@@ -13,6 +13,7 @@ _PARTS = {"transformer-missing": "the transformer", "encoder-missing": "the text
 _OF_FLUX2 = re.compile(r"(?i)EmptyFlux2LatentImage|Flux2Scheduler|\bPrimitiveInt\b|ReferenceLatent")
 _REFUSED = re.compile(r"(?i)klein[-_]?9b|9b[-_]kv|flux\.?2[-_]dev|flux-2-dev")
 _OURS = re.compile(r"(?i)flux\.?-?2[-_]klein[-_](?:base[-_])?4b|qwen_?3_?4b|flux2-vae")
+_YAML_PLACE = re.compile(r"in \"(?P<file>[^\"\n]{1,400})\", line (?P<line>\d{1,6})")
 _FILE = re.compile(r"[^\s\"'<>|*?]{1,200}\.(?:safetensors|sft|gguf|ckpt|pth?|bin)\b", re.IGNORECASE)
 
 
@@ -116,7 +117,36 @@ def requirement_of_comfyui(seen: Seen) -> Say | None:
 def paths_loader(seen: Seen) -> Say | None:
     """In a trace, not in a log line that merely names it."""
     around = seen.text.near(seen.number, 12, 25)
+    if re.search(r"yaml\.\w+\.\w+error|found character", around):
+        return Say(())  # the parser's own line tells more
     return None if re.search(r"error\b|traceback", around) else Say(())
+
+
+def paths_yaml(seen: Seen) -> Say | None:
+    """Which file and line the parser stopped at, and whether at a tab."""
+    around = "\n".join(seen.text.lines[seen.number : seen.number + 6])
+    stops = list(_YAML_PLACE.finditer(around))  # the last one is where it stopped
+    ours = "extra_model_paths" in around or "load_extra_path_config" in seen.text.near(
+        seen.number, 60
+    )
+    certainty = "high" if ours else ""
+    if not stops:
+        return Say(("model-paths-broken",), certainty=certainty)
+    name = re.split(r"[\\/]", stops[-1]["file"])[-1]
+    place = f"{name}, line {stops[-1]['line']}"
+    if not re.search(r"found character .(?:\\t|\t).", around):
+        return Say(
+            ("model-paths-broken",),
+            f"{place}: not valid YAML; mostly a tab, a lost indent, or a backslash in double "
+            "quotes, there or in the line above.",
+            certainty=certainty,
+        )
+    return Say(
+        ("model-paths-broken",),
+        f"{place}: a tab stands where YAML allows only spaces.",
+        "Put spaces in the place of the tab; klein-doctor --fix does that and keeps the original.",
+        certainty=certainty,
+    )
 
 
 def portable_hint(seen: Seen) -> Say | None:

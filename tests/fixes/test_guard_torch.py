@@ -9,16 +9,22 @@ from pathlib import Path
 
 import pytest
 from acting import acted, begun, tree, undone
-from construct import guard, machine
+from construct import CU126, guard, machine
 from package_index import PackageIndex, put_trio, wheel
 from targets import make_venv, put_record, site_packages, venv_with_pip
 
 from klein_doctor import recipe as recipes
+from klein_doctor.card import card
+from klein_doctor.engine import judge
 from klein_doctor.fixes.guard_torch import FIXES, ID, plan
+from klein_doctor.fixing import fixes
 from klein_doctor.guard import repin
 from klein_doctor.installation import CONSTRAINTS, Pin
 from klein_doctor.model import Facts, Finding, Harm, Known, Private, Repair, Verdict, known
+from klein_doctor.outcomes import install_torch
 from klein_doctor.pip_conf import named, with_constraints
+from klein_doctor.plan import Wishes, make
+from klein_doctor.registry import catalogue
 from klein_doctor.steps import Case, Step, StepFailed
 from klein_doctor.transaction.packages import Change, change_packages
 
@@ -133,6 +139,56 @@ def test_a_new_torch_can_still_be_installed_by_the_doctor(top: Path, tmp_path: P
         changed = change_packages(change, transaction)
     assert ("torch", "2.15.0+cu132") in changed.installed
     assert "torch==2.15.0+cu132" in (top / CONSTRAINTS).read_text("utf-8")
+
+
+def test_what_is_told_for_by_hand_is_obeyed_beside_the_guard(top: Path, tmp_path: Path) -> None:
+    acted(FIX, step(top), tmp_path / "run", env())
+    facts = machine("2.6.0+cu126", "0.21.0+cu126", "12.6", CU126)
+    python = known(facts.interpreter)._replace(path=Private.plain(str(top / "bin/python")))
+    place = Private.plain(str(top / CONSTRAINTS))
+    pins = tuple(Pin(each.partition("==")[0], "==1", place, True) for each in TRIO)
+    facts = facts._replace(interpreter=Known(python), guard=Known(guard(pip=pins)))
+    (repair,) = install_torch(facts, recipes.load(), known(card(facts)))
+    write, install = (
+        [part if isinstance(part, str) else part.real for part in command]
+        for command in repair.commands
+    )
+    with PackageIndex() as index:
+        put_trio(index, "cu130", torch="2.15.0", torchvision="0.29.2", cuda="13.0")
+        wanted = {"torch": "torch==2.15.0+cu130", "torchvision": "torchvision==0.29.2+cu130"}
+
+        def new(argv: list[str]) -> list[str]:
+            told = [wanted.get(each.partition("==")[0], each) for each in argv]
+            return [index.url("cu130") if each.startswith("https:") else each for each in told]
+
+        ran = subprocess.run(new(install), check=False, env=env(), capture_output=True, text=True)
+        assert ran.returncode == 1 and "ResolutionImpossible" in ran.stderr
+        subprocess.run(new(write), check=True, env=env())
+        subprocess.run(new(install), check=True, env=env(), capture_output=True)
+    # It is the doctor's still, and keeps what was installed.
+    assert repin(top, TRIO, "pip.conf", begun(step(top), tmp_path / "again", env()))
+
+
+def test_somebody_elses_constraint_is_named_where_it_forbids_what_is_told() -> None:
+    facts = machine("2.6.0+cu126", "0.21.0+cu126", "12.6", CU126)
+    pin = Pin("torch", "==2.6.0+cu126", Private.plain("/etc/c.txt"), False)
+    facts = facts._replace(guard=Known(guard(pip=(pin,))))
+    (repair,) = install_torch(facts, recipes.load(), known(card(facts)))
+    assert "told to keep torch==2.6.0+cu126: correct that constraint first" in repair.summary
+    assert len(repair.commands) == 1
+
+
+def test_it_waits_until_the_torch_is_the_right_one() -> None:
+    recipe = recipes.load()
+    facts = machine("2.6.0+cu126", "0.21.0+cu126", "12.6", CU126)
+    facts = facts._replace(guard=Known(guard()))
+    found = judge(facts, recipe, catalogue())
+    alone, _ = make(found, facts, recipe, fixes(), Wishes(only=(ID,)))
+    (shown,) = alone.steps
+    assert shown.grade == "manual" and not shown.paths
+    assert "waits for torch-lacks-arch (This PyTorch cannot use your RTX 5070)" in shown.title
+    both, _ = make(found, facts, recipe, fixes(), Wishes(only=("install-torch", ID)))
+    assert [(s.fix, s.grade) for s in both.steps] == [("install-torch", "ask"), (ID, "ask")]
 
 
 def test_a_second_run_changes_nothing(bare: Path, tmp_path: Path) -> None:

@@ -139,6 +139,18 @@ def test_what_no_finding_asks_for_is_done_on_request(make_scene: Make) -> None:
     assert scene.tree() == before
 
 
+def test_a_torch_that_is_wrong_is_not_kept(make_scene: Make) -> None:
+    scene = make_scene()
+    before = scene.tree()
+    for arguments in (("--dry-run",), ()):
+        ran = scene.doctor("--fix", "--only", "guard-torch", *arguments, "--format", "json")
+        assert ran.code == 1, ran.err
+        first = ran.document["first"].partition(":")[0]
+        (step,) = ran.document["plan"]
+        assert step["grade"] == "manual" and f"waits for {first} (" in step["title"]
+    assert scene.tree() == before
+
+
 def test_the_guard_is_proven_by_judging_again(make_scene: Make) -> None:
     scene = make_scene(healthy=True)
     lists = scene.comfyui / "user" / "default" / "ComfyUI-Manager"

@@ -18,6 +18,16 @@ def trace(path: str, error: str) -> str:
     )
 
 
+def test_a_partner_built_for_cuda_beside_a_torch_for_the_cpu_is_named() -> None:
+    error = "libc10_cuda.so: cannot open shared object file: No such file or directory"
+    text = trace(f"{SITE}/torch/_ops.py", f"OSError: {SITE}/torchaudio/lib/_torchaudio.so: {error}")
+    guess, *rest = asked(text)
+    assert (guess.check, guess.certainty) == (TRIO, "high")
+    assert "torchaudio was built for CUDA, and the torch beside it for the CPU" in guess.cause
+    assert guess.do.startswith("Install torchaudio and torch from the same index")
+    assert [each.check for each in rest] == ["torch-cpu-only"]
+
+
 # --- architectures ---------------------------------------------------------------------------
 
 

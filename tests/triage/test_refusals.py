@@ -167,3 +167,44 @@ def test_a_refusal_in_the_form_of_the_api_names_what_is_missing() -> None:
         "\"unet_name: 'klein.safetensors' not in ['other.safetensors']\"}]}}}"
     )
     assert checks(text)[0] == "transformer-missing"
+
+
+# --- extra_model_paths.yaml ------------------------------------------------------------------
+
+_LOADER = """Traceback (most recent call last):
+  File "/opt/ComfyUI/main.py", line 117, in <module>
+    apply_custom_paths()
+  File "/opt/ComfyUI/utils/extra_config.py", line 8, in load_extra_path_config
+    config = yaml.safe_load(stream)
+  File "/opt/venv/lib/python3.12/site-packages/yaml/scanner.py", line 258, in fetch_more_tokens
+    raise ScannerError("while scanning for the next token", None,
+yaml.scanner.ScannerError: """
+_TAB = (
+    _LOADER
+    + """while scanning for the next token
+found character '\\t' that cannot start any token
+  in "/opt/ComfyUI/extra_model_paths.yaml", line 2, column 1
+"""
+)
+_COLON = (
+    _LOADER
+    + """mapping values are not allowed here
+  in "/opt/ComfyUI/extra_model_paths.yaml", line 4, column 15
+"""
+)
+
+
+def test_a_tab_in_the_paths_is_quoted_and_called_one() -> None:
+    (guess,) = asked(_TAB)
+    assert (guess.check, guess.certainty) == ("model-paths-broken", "high")
+    assert guess.line == r"found character '\t' that cannot start any token"
+    assert (
+        guess.cause == "extra_model_paths.yaml, line 2: a tab stands where YAML allows only spaces."
+    )
+    assert "spaces in the place of the tab" in guess.do
+
+
+def test_other_faults_of_the_paths_are_quoted_with_their_place() -> None:
+    (guess,) = asked(_COLON)
+    assert guess.line == "yaml.scanner.ScannerError: mapping values are not allowed here"
+    assert guess.cause.startswith("extra_model_paths.yaml, line 4: not valid YAML")

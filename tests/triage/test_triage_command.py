@@ -17,6 +17,8 @@ import recorded
 from command import doctor, one_line, stranger
 from trees import put_comfyui, put_own_python
 
+from klein_doctor.recipe_messages import CERTAINTIES
+
 SHAPES = "RuntimeError: mat1 and mat2 shapes cannot be multiplied (512x15360 and 7680x3072)"
 OLD_OR_TYPE = "mat1 and mat2 shapes cannot be multiplied (512x2560 and 7680x3072)"
 NO_CUDA = "AssertionError: Torch not compiled with CUDA enabled"
@@ -274,6 +276,22 @@ def test_a_fact_is_shown_beside_the_guess() -> None:
 )
 def test_why_the_card_is_not_seen_is_told_by_the_facts(machine: str, check: str) -> None:
     assert top("torch.cuda.is_available() returns False", "--from", report_of(machine)) == check
+
+
+@pytest.mark.parametrize("machine", ["cpu-wheel-on-windows", "no-driver-at-all"])
+def test_what_stands_first_is_never_less_certain_than_the_next(machine: str) -> None:
+    for text in ("Device: cpu", "Device: cpu\n['main.py', '--cpu']", OLD_OR_TYPE):
+        ran = doctor("triage", "--format", "json", "-", "--from", report_of(machine),
+                     stdin=text.encode())  # fmt: skip
+        grades = [CERTAINTIES.index(each["certainty"]) for each in ran.document["matches"]]
+        assert grades == sorted(grades) and len(grades) > 1
+
+
+def test_cpu_among_the_arguments_explains_a_card_that_is_not_used() -> None:
+    assert top("Device: cpu") == "torch-cpu-only"
+    assert top("-", stdin=b"Device: cpu\n['main.py', '--cpu']") == "comfyui-flags-harmful"
+    usage = b"Device: cpu\nusage: main.py [-h] [--cpu] [--cpu-vae]"
+    assert top("-", stdin=usage) == "torch-cpu-only"
 
 
 def test_a_report_that_is_none_is_wrong_usage(tmp_path: Path) -> None:
