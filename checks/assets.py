@@ -7,11 +7,14 @@ from klein_doctor.assets import (
     ROLES,
     Role,
     asked,
+    broken,
     candidates,
     elsewhere,
     fetch,
     in_place,
+    renamed,
     right,
+    room_for,
     told,
     usable,
 )
@@ -21,7 +24,6 @@ from klein_doctor.outcomes import gib, passed, unknown
 from klein_doctor.recipe import Recipe
 from klein_doctor.registry import check
 
-_MOST_RENAMED = 6  # files of one finding
 Judged = Outcome | tuple[Outcome, ...] | tuple[()]
 _READS = (
     "The headers of the model files in every folder ComfyUI searches, in its own order: names, "
@@ -70,16 +72,17 @@ def _wrong(facts: Facts, recipe: Recipe, role: Role) -> Judged:
         return ()
     others = [f for f in candidates(models, role.id) if not f.damage]
     found = right(models, role.id)
-    if found:
+    # What is there and damaged is the fault, not its neighbours of other models.
+    there = found or broken(models, recipe, role.id)
+    if there:
         others = [f for f in others if f.named_for == role.id and f.verdict != "unknown"]
     if not others or (not found and elsewhere(models, role.id)):
         return ()
     first = _worst(others, role.id)
-    misnamed = [f.path for f in others if f.named_for == role.id]
+    misnamed = [f for f in others if f.named_for == role.id]
+    room = renamed(sorted(misnamed, key=lambda f: f is not first))
     more = f" {len(others) - 1} more in its folder are no {role.says} either." if others[1:] else ""
-    fixes = [_rename(first, len(misnamed))] if misnamed else []
-    if not found:
-        fixes.append(fetch(facts, recipe, role.id))
+    fixes = room.fixes if there else (*room.fixes, fetch(facts, recipe, role.id))
     return Outcome(
         Verdict.WARN if found else Verdict.FAIL,
         f"A file named like the {role.says} is something else"
@@ -91,18 +94,10 @@ def _wrong(facts: Facts, recipe: Recipe, role: Role) -> Judged:
             "family": first.family,
             "size": first.size,
             "files": _names(others),
-            **({"misnamed": tuple(misnamed[:_MOST_RENAMED])} if misnamed else {}),
+            **room.evidence,
         },
-        fixes=tuple(fixes),
+        fixes=fixes,
     )
-
-
-def _rename(file: ModelFile, count: int) -> Repair:
-    what = file.family or "unknown"
-    summary = f"give the file a name that says what it is ({what}), in place"
-    if count > 1:
-        summary = f"give these {count} files names that say what they are, in place"
-    return Repair("rename-asset", "move", "ask", summary)
 
 
 def _worst(others: list[ModelFile], role: str) -> ModelFile:
@@ -220,25 +215,31 @@ def asset_misplaced(facts: Facts, recipe: Recipe) -> Judged:
     models = told(facts, recipe)
     if models is None:
         return ()
-    found = [_astray(models, role) for role in ROLES]
+    found = [_astray(models, recipe, role) for role in ROLES]
     outcomes = tuple(outcome for outcome in found if outcome is not None)
     some = any(usable(f) and in_place(f) for f in models.files)
     return outcomes or (passed("The files lie where ComfyUI looks for them") if some else ())
 
 
-def _astray(models: Models, role: Role) -> Outcome | None:
+def _astray(models: Models, recipe: Recipe, role: Role) -> Outcome | None:
     astray = elsewhere(models, role.id)
     if not astray or right(models, role.id):
         return None
     file = astray[0]
     place = f"a folder for {file.category}" if file.category else "models/ itself"
     summary = f"link it into models/{BY_ID[role.id].category}"
+    room = room_for(models, recipe, role.id)
     return Outcome(
         Verdict.FAIL,
         f"The {role.says} lies in the wrong folder",
         f"It is sound, but it lies in {place}, where the node '{role.loader}' does not look. That "
         f"node lists models/{role.category} only.",
         subject=file.path,
-        evidence={"role": role.id, "category": file.category, "belongs_in": role.category},
-        fixes=(Repair("place-assets", "move", "safe", summary),),
+        evidence={
+            "role": role.id,
+            "category": file.category,
+            "belongs_in": role.category,
+            **room.evidence,
+        },
+        fixes=(*room.fixes, Repair("place-assets", "move", "safe", summary)),
     )

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from klein_doctor.assets import BY_ID, fetch, right, rules, told, usable
+from klein_doctor.assets import (
+    BY_ID,
+    Room,
+    broken,
+    fetch,
+    right,
+    room_for,
+    rules,
+    told,
+    usable,
+)
 from klein_doctor.card import card
 from klein_doctor.model import Facts, Harm, Known, Outcome, Repair, Unknown, Verdict
 from klein_doctor.modelfiles import ModelFile, Models
@@ -32,6 +42,8 @@ def pair_mismatch(facts: Facts, recipe: Recipe) -> Judged:
     encoders = _with_width(models, "encoder")
     if not transformers or not encoders:
         return ()
+    if any(broken(models, recipe, r) and not right(models, r) for r in ("transformer", "encoder")):
+        return ()  # the one that is meant is there; what else lies beside it does not matter
     for transformer in transformers:
         for encoder in encoders:
             if transformer.conditioning == 3 * encoder.conditioning:
@@ -42,14 +54,15 @@ def pair_mismatch(facts: Facts, recipe: Recipe) -> Judged:
     assets = rules(recipe)
     row = assets.widths.get(gives)
     what = f" ({row.says})" if row else ""
+    room = room_for(models, recipe, "encoder")
     return Outcome(
         Verdict.FAIL,
         "No text encoder here goes with the transformer",
         f"The transformer takes text {takes} wide, the encoder gives {gives}{what}. The run ends "
         f"with 'mat1 and mat2 shapes cannot be multiplied (512x{gives} and {takes}x...)'.",
         subject=encoder.path,
-        evidence={"takes": takes, "gives": gives},
-        fixes=(fetch(facts, recipe, "encoder"),),
+        evidence={"takes": takes, "gives": gives, **room.evidence},
+        fixes=(*room.fixes, fetch(facts, recipe, "encoder")),
     )
 
 
@@ -86,18 +99,15 @@ def base_for_distilled(facts: Facts, recipe: Recipe) -> Judged:
     found = right(models, "transformer")
     bases = [f for f in found if f.variant == "base"]
     misnamed = [f for f in bases if f.named_variant == "distilled"]
+    fetched = () if len(bases) < len(found) else (fetch(facts, recipe, "transformer"),)
     if misnamed:
-        return _base(
-            facts,
-            recipe,
-            misnamed[0],
-            Verdict.FAIL,
-            "The base model has the name of the distilled one",
-        )
-    if bases and len(bases) == len(found):
-        return _base(
-            facts, recipe, bases[0], Verdict.WARN, "Only the base model of Klein 4B is here"
-        )
+        title = "The base model has the name of the distilled one"
+        room = room_for(models, recipe, "transformer", misnamed)
+        return _base(misnamed[0], Verdict.FAIL, title, room, fetched)
+    if bases and fetched:
+        title = "Only the base model of Klein 4B is here"
+        room = room_for(models, recipe, "transformer")
+        return _base(bases[0], Verdict.WARN, title, room, fetched)
     if not found:
         return ()
     if any(f.variant == "distilled" for f in found):
@@ -105,7 +115,9 @@ def base_for_distilled(facts: Facts, recipe: Recipe) -> Judged:
     return passed("Distilled or base: only the digest tells, and it was not computed yet")
 
 
-def _base(facts: Facts, recipe: Recipe, file: ModelFile, verdict: Verdict, title: str) -> Outcome:
+def _base(
+    file: ModelFile, verdict: Verdict, title: str, room: Room, fetched: tuple[Repair, ...]
+) -> Outcome:
     return Outcome(
         verdict,
         title,
@@ -113,8 +125,8 @@ def _base(facts: Facts, recipe: Recipe, file: ModelFile, verdict: Verdict, title
         "steps of the distilled build its pictures come out blurred and washed out, without any "
         "error.",
         subject=file.path,
-        evidence={"variant": file.variant, "quantisation": file.quantisation},
-        fixes=(fetch(facts, recipe, "transformer"),),
+        evidence={"variant": file.variant, "quantisation": file.quantisation, **room.evidence},
+        fixes=(*room.fixes, *fetched),
     )
 
 
@@ -133,16 +145,16 @@ def license_non_commercial(facts: Facts, recipe: Recipe) -> Judged:
     if models is None:
         return ()
     found = [f for f in models.files if f.role == "transformer" and f.verdict == "refused"]
-    if not found or right(models, "transformer"):
+    if not found or right(models, "transformer") or broken(models, recipe, "transformer"):
         return ()
-    file = found[0]
+    file, room = found[0], room_for(models, recipe, "transformer")
     return Outcome(
         Verdict.FAIL,
         "The only transformer here is licensed for non-commercial use",
         f"It is {file.says}. The doctor neither fetches nor runs it.",
         subject=file.path,
-        evidence={"family": file.family, "license": file.license},
-        fixes=(fetch(facts, recipe, "transformer"),),
+        evidence={"family": file.family, "license": file.license, **room.evidence},
+        fixes=(*room.fixes, fetch(facts, recipe, "transformer")),
     )
 
 
@@ -166,10 +178,12 @@ def quantisation_unsupported(facts: Facts, recipe: Recipe) -> Judged:
         found = right(models, role)
         ggufs = [f for f in found if _is_gguf(f)]
         if ggufs and len(ggufs) == len(found) and _lacks_gguf(facts):
-            outcomes.append(_no_node(facts, recipe, ggufs[0]))
+            room = room_for(models, recipe, role)
+            outcomes.append(_no_node(facts, recipe, ggufs[0], room))
         slow = [f for f in found if _lacks_arithmetic(facts, recipe, f)]
         if slow and len(slow) == len(found):
-            outcomes.append(_unpacked(facts, recipe, slow[0]))
+            room = room_for(models, recipe, role)
+            outcomes.append(_unpacked(facts, recipe, slow[0], room))
     return tuple(outcomes)
 
 
@@ -199,27 +213,28 @@ def _lacks_arithmetic(facts: Facts, recipe: Recipe, file: ModelFile) -> bool:
     )
 
 
-def _no_node(facts: Facts, recipe: Recipe, file: ModelFile) -> Outcome:
+def _no_node(facts: Facts, recipe: Recipe, file: ModelFile, room: Room) -> Outcome:
     return Outcome(
         Verdict.FAIL,
         "A GGUF file is here, but not the nodes that load it",
         "ComfyUI's own loaders do not list GGUF files, so it cannot be chosen.",
         subject=file.path,
-        evidence={"quantisation": file.quantisation},
+        evidence={"quantisation": file.quantisation, **room.evidence},
         fixes=(
+            *room.fixes,
             Repair("install-gguf-nodes", "packages", "manual", "install ComfyUI-GGUF"),
             fetch(facts, recipe, file.role),
         ),
     )
 
 
-def _unpacked(facts: Facts, recipe: Recipe, file: ModelFile) -> Outcome:
+def _unpacked(facts: Facts, recipe: Recipe, file: ModelFile, room: Room) -> Outcome:
     return Outcome(
         Verdict.WARN,
         "The weights are NVFP4, which this card does not compute",
         "NVFP4 needs a Blackwell card. Others unpack it at every step: slower than FP8, with the "
         "loss of four bits.",
         subject=file.path,
-        evidence={"quantisation": file.quantisation},
-        fixes=(fetch(facts, recipe, file.role),),
+        evidence={"quantisation": file.quantisation, **room.evidence},
+        fixes=(*room.fixes, fetch(facts, recipe, file.role)),
     )

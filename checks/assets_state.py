@@ -18,12 +18,12 @@ _ROLE_OF = {role.category: role.id for role in BY_ID.values()}
     family="assets",
     title="The model's files are sound",
     harm=Harm.STOPS,
-    reads="The first bytes, the header and the length of each model file; where a digest was "
-    "computed, whether it is the one the Hub's records name, and the end of the file.",
+    reads="The first bytes, the header, the length and the last bytes of each model file; where a "
+    "digest was computed, whether it is the one the Hub's records name.",
     why="A download that broke off or a web page saved under a model's name fails in ComfyUI with "
     "a message about headers, which says nothing of the cause.",
-    by_hand="Delete or move the file and fetch it again. A pre-allocated download that broke off "
-    "opens without an error: only 'klein-doctor identify --deep' sees it.",
+    by_hand="Delete or move the file and fetch it again. A download with its space set aside "
+    "beforehand that broke off opens without an error and gives noise: it ends with zeros.",
 )
 def asset_damaged(facts: Facts, recipe: Recipe) -> Judged:
     title = "Whether the model's files are sound is not known"

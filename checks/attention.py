@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from packaging.version import InvalidVersion, Version
@@ -15,8 +16,10 @@ from klein_doctor.checks.attention_extensions import (
     installed,
     limit_of,
     rules_of_attention,
+    serves,
 )
-from klein_doctor.checks.comfyui_start import used
+from klein_doctor.checks.attention_replaced import replacements
+from klein_doctor.checks.comfyui_start import used, waiting
 from klein_doctor.installation import Launcher
 from klein_doctor.model import (
     Fact,
@@ -60,21 +63,26 @@ class Judged(NamedTuple):
     harm=Harm.STOPS,
     requires=("torch-missing",),
     reads="Python sources of custom nodes and scripts (attn_implementation, "
-    "set_attention_backend), config.json of diffusers folders, the variable "
+    "set_attention_backend, another function put in the place of scaled_dot_product_attention), "
+    "sitecustomize and .pth files, config.json of diffusers folders, the variable "
     "DIFFUSERS_ATTN_BACKEND and ComfyUI's launch arguments; and whether what they "
     "ask for is installed with code for this card.",
     why="PyTorch's own attention (SDPA) needs no package and serves every card. Where code or a "
     "setting insists on FlashAttention that is not usable, diffusers and transformers end with an "
     "error. ComfyUI ends at once if the package is absent; if its kernels fail it falls back to "
-    "SDPA at every call, which is slow.",
-    by_hand="Set attn_implementation to 'sdpa' or take it out, unset DIFFUSERS_ATTN_BACKEND, and "
-    "take --use-flash-attention out of what starts ComfyUI.",
+    "SDPA at every call, which is slow. Code that replaces SDPA itself changes every model: other "
+    "functions take their arguments in another order or no mask, which gives noise or pictures "
+    "that do not follow the prompt.",
+    by_hand="Set attn_implementation to 'sdpa' or take it out, unset DIFFUSERS_ATTN_BACKEND, "
+    "take --use-flash-attention out of what starts ComfyUI, and disable the custom node that "
+    "replaces SDPA.",
 )
 def flash_attention_forced(facts: Facts, recipe: Recipe) -> list[Outcome] | Outcome:
     route = route_of(facts, recipe)
     outcomes = _flags(facts) if route == "comfyui" else _variable(facts)
     if isinstance(facts.overrides, Known):
         outcomes += _places(facts.overrides.value, facts, route)
+        outcomes += replacements(facts.overrides.value, facts, route)
     if outcomes:
         return outcomes[:_MOST]
     title = "Whether anything forces an attention implementation is not known"
@@ -137,7 +145,7 @@ def _package(name: str, facts: Facts) -> Judged:
         return Judged(Unknown(f"the files of {name} could not be read"), "")
     if (archs and not runs(archs, capability)) or capability < pair(row.min_capability):
         return Judged(Known(False), f"{name} holds no code for the {who.value.name}")
-    return Judged(Known(True), f"{name} {item.version} has code for the {who.value.name}")
+    return Judged(Known(True), f"{name} {item.version} {serves(item, who.value.name)}")
 
 
 def _would_fetch(facts: Facts) -> bool:
@@ -181,8 +189,8 @@ def _flags(facts: Facts) -> list[Outcome]:
     comfyui = known(facts.comfyui)
     if comfyui is None:
         return []
-    at = [each for each in used(comfyui) if any(flag.name == _FLAG for flag in each.flags)]
-    if not at:
+    at, later = _with_flag(used(comfyui)), _with_flag(waiting(comfyui))
+    if not at and not later:
         return []
     absent = not any(row.name == "flash-attn" for _, row in installed(facts))
     judged = _package("flash-attn", facts)
@@ -191,9 +199,8 @@ def _flags(facts: Facts) -> list[Outcome]:
         return [unknown(f"Whether {_FLAG} works here is not known", judged.usable)]
     if judged.usable.value:
         detail = f"{judged.why}, so it works. {_OWN}"
-        return [
-            _flagged(Verdict.WARN, f"ComfyUI is made to use flash-attn ({_FLAG})", detail, at, fix)
-        ]
+        title = f"ComfyUI is made to use flash-attn ({_FLAG})"
+        return [_flagged(Verdict.WARN, title, detail, at or later, fix)]
     stops = absent or "cannot load" in judged.why
     then = (
         "ComfyUI ends at once, saying that the package must be installed first."
@@ -203,9 +210,16 @@ def _flags(facts: Facts) -> list[Outcome]:
     running = any(each.kind == "server" for each in at)
     if stops and running and isinstance(facts.extensions, Known):
         then = "The running ComfyUI was started with it all the same; the next start would end."
+    if not at:
+        then = f"The one that runs was started without it; started so, {then}"
     title = f"{_FLAG} asks for what cannot be used here"
     detail = f"It cannot work here: {judged.why}. {then} {_OWN}"
-    return [_flagged(Verdict.FAIL if stops else Verdict.WARN, title, detail, at, fix)]
+    verdict = Verdict.FAIL if stops and at else Verdict.WARN
+    return [_flagged(verdict, title, detail, at or later, fix)]
+
+
+def _with_flag(launchers: Iterable[Launcher]) -> list[Launcher]:
+    return [each for each in launchers if any(flag.name == _FLAG for flag in each.flags)]
 
 
 def _flagged(verdict: Verdict, title: str, detail: str, at: list[Launcher], fix: Repair) -> Outcome:

@@ -58,17 +58,27 @@ def installed(facts: Facts) -> list[tuple[Extension, ExtensionRow]]:
 
 def limit_of(item: Extension, capability: tuple[int, int]) -> Limit | None:
     """The row that says this version does not serve such a card, None where none does."""
+    for row in rules_of_attention().limits:
+        named = row.name == item.name and capability >= pair(row.from_capability)
+        if named and is_of(item, row.versions):
+            return row
+    return None
+
+
+def is_of(item: Extension, versions: str) -> bool:
+    """Whether it is one of some versions (a specifier)."""
     try:
         version = Version(item.version.partition("+")[0])
     except InvalidVersion:
-        return None
+        return False
     from packaging.specifiers import SpecifierSet
 
-    for row in rules_of_attention().limits:
-        named = row.name == item.name and capability >= pair(row.from_capability)
-        if named and SpecifierSet(row.versions).contains(version, prereleases=True):
-            return row
-    return None
+    return SpecifierSet(versions).contains(version, prereleases=True)
+
+
+def is_hollow(item: Extension, row: ExtensionRow) -> bool:
+    """Whether it has none of the compiled files that it cannot work without."""
+    return not item.binaries and row.compiled != "" and is_of(item, row.compiled)
 
 
 def archs_of(item: Extension) -> tuple[str, ...] | None:
@@ -80,11 +90,23 @@ def archs_of(item: Extension) -> tuple[str, ...] | None:
     return tuple(dict.fromkeys(arch for archs in read for arch in archs))
 
 
+def serves(item: Extension, card_name: str) -> str:
+    """With what a package serves a card that nothing speaks against: behind its name."""
+    if not item.binaries:
+        return "compiles its code when it runs"
+    return f"has code for the {card_name}" if archs_of(item) else "shows no code for cards"
+
+
 def faults_of(item: Extension, facts: Facts) -> list[str]:
-    """Why it cannot load: the wrong Python, libraries that are nowhere, functions torch lacks."""
+    """Why it cannot load: no compiled file, one for the wrong Python, libraries that are nowhere,
+    functions torch lacks."""
     python = known(facts.interpreter)
     version = known(python.version) if python is not None else None
     faults = []
+    row = rules_of_attention().extension(item.name)
+    if row is not None and is_hollow(item, row):
+        files = " or ".join(f"{stem}*" for stem in row.files)
+        faults.append(f"its compiled part is not there ({files})")
     for binary in item.binaries:
         if version is not None and binary.python not in ("", "abi3"):
             if pair(binary.python) != tuple(version[:2]):
@@ -172,12 +194,16 @@ def extension_lacks_arch(facts: Facts, recipe: Recipe) -> list[Outcome] | Outcom
     if isinstance(who, Unknown):
         return without_card(title, facts, who)
     outcomes = []
+    fine = []
     for item, row in found:
+        if is_hollow(item, row):
+            continue  # attention-extension-broken says it
         outcome = _lacks(item, row, facts, recipe, who.value.name, who.value.capability)
         if outcome is not None:
             outcomes.append(outcome)
-    names = ", ".join(item.name for item, _ in found)
-    return outcomes or passed(f"{names}: with code for the {who.value.name}")
+        else:
+            fine.append(f"{item.name} {serves(item, who.value.name)}")
+    return outcomes or (passed("; ".join(fine)) if fine else ())
 
 
 def _lacks(
@@ -230,10 +256,11 @@ def _named(item: Extension) -> str:
     harm=Harm.STOPS,
     requires=("torch-missing",),
     follows=("torch-broken", "torch-cpu-only"),
-    reads="The compiled files of flash-attn, xformers and SageAttention: the Python they were "
-    "built for, the libraries they ask for, and the functions of torch they ask for against what "
-    "this torch has. With --prove, their import.",
-    why="A package built for another PyTorch ends with 'undefined symbol' or 'DLL load failed'. "
+    reads="The compiled files of flash-attn, xformers and SageAttention: whether they are there, "
+    "the Python they were built for, the libraries they ask for, and the functions of torch they "
+    "ask for against what this torch has. With --prove, their import.",
+    why="A package built for another PyTorch ends with 'undefined symbol' or 'DLL load failed', "
+    "one whose compiled part is missing with 'No module named flash_attn_2_cuda'. "
     "ComfyUI imports flash_attn and sageattention at every start: one whose libraries cannot be "
     "found may end it even where nothing asks for the package.",
     by_hand="Uninstall the package; it comes back by installing the build made for this torch.",
@@ -270,7 +297,9 @@ def _broken(
     asked = route == "comfyui" and asked_by_flag(row, facts)
     tried = tried_import(item.name, facts)
     loads = route == "comfyui" and _stops(item, row, tried)
-    built = tried is None or len(faults) > 1
+    why = ": it was built for another environment" if tried is None or len(faults) > 1 else ""
+    if is_hollow(item, row):
+        why = ": its compiled part is missing"
     if asked:
         then = f"ComfyUI is started with {row.flag} and ends at once. "
     elif loads:
@@ -281,7 +310,7 @@ def _broken(
         then = "What imports it fails. "
     return Outcome(
         Verdict.FAIL if asked or loads else Verdict.WARN,
-        f"{_named(item)} cannot load" + (": it was built for another environment" if built else ""),
+        f"{_named(item)} cannot load{why}",
         f"{faults[0]}{_more(faults)}. {then}{_NEEDLESS}",
         subject=item.location,
         evidence={"package": item.name, "faults": tuple(faults[:_SHOWN])},

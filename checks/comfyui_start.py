@@ -30,6 +30,16 @@ def used(comfyui: ComfyUI) -> tuple[Launcher, ...]:
     return running or others or comfyui.launchers
 
 
+def waiting(comfyui: ComfyUI) -> tuple[Launcher, ...]:
+    """What would start it the next time, where a server runs now; none where none does."""
+    counting = used(comfyui)
+    if not any(each.kind == "server" for each in counting):
+        return ()
+    return tuple(
+        each for each in comfyui.launchers if each.kind != "server" and "--cpu" not in _names(each)
+    )
+
+
 def _names(launcher: Launcher) -> set[str]:
     return {flag.name for flag in launcher.flags}
 
@@ -50,7 +60,7 @@ def _place(launcher: Launcher) -> str:
     title="ComfyUI answers this machine alone",
     harm=Harm.NOTE,
     requires=("comfyui-missing",),
-    reads="--listen in the arguments of running servers, else in batch files, scripts and saved "
+    reads="--listen in the arguments of running servers, and in batch files, scripts and saved "
     "settings that start ComfyUI.",
     why="ComfyUI has no login. Whoever reaches its port can run workflows, read and write files in "
     "its folders and, through custom nodes, run code. A bare --listen opens it to all networks.",
@@ -63,6 +73,7 @@ def comfyui_exposed(facts: Facts, recipe: Recipe) -> list[Outcome] | Outcome | t
     if comfyui is None:
         return ()
     wide = [each for each in used(comfyui) if each.listen in _REACHED]
+    wide = wide or [each for each in waiting(comfyui) if each.listen in _REACHED]
     outcomes = [_open(facts, wide, comfyui)] if wide else []
     running = any(each.kind == "server" for each in comfyui.launchers)
     for server in known(facts.servers, ()):
@@ -149,7 +160,7 @@ def _other_open(server: Server) -> Outcome:
     title="ComfyUI's arguments suit this machine",
     harm=Harm.SLOW,
     requires=("comfyui-missing",),
-    reads="The arguments of the running server, or of everything that starts it, the card's memory "
+    reads="The arguments of the running server and of everything that starts it, the card's memory "
     "and the installed packages.",
     why="Arguments from older guides cost memory today, or end the start: ComfyUI manages memory "
     "by itself and needs none of them for this model.",
@@ -163,7 +174,9 @@ def comfyui_flags_harmful(facts: Facts, recipe: Recipe) -> list[Outcome] | Outco
     for row in recipe.comfyui.harmful_flags:
         # What runs has started, whatever a package or a version speaks against it.
         at = [each for each in used(comfyui) if row.flag in _names(each)]
+        without = not at  # the running one was started without it
         at = [each for each in at if each.kind != "server" or not row.stops]
+        at = at or [each for each in waiting(comfyui) if row.flag in _names(each)]
         if not at:
             continue
         title = f"Whether {row.flag} does harm here is not known"
@@ -175,7 +188,7 @@ def comfyui_flags_harmful(facts: Facts, recipe: Recipe) -> list[Outcome] | Outco
                 else unknown(title, applies)
             )
         elif applies.value:
-            outcomes.append(_harmful(row, at))
+            outcomes.append(_harmful(row, at, without))
     return outcomes or passed("ComfyUI's arguments suit this machine")
 
 
@@ -210,12 +223,14 @@ def _vram_mib(facts: Facts) -> Fact[int]:
     return Known(gpu.total_bytes.value >> 20)
 
 
-def _harmful(row: HarmfulFlag, at: list[Launcher]) -> Outcome:
+def _harmful(row: HarmfulFlag, at: list[Launcher], without: bool) -> Outcome:
+    """without: a ComfyUI runs that was started without it."""
     more = f"; so it does in {len(at) - 1} more" if len(at) > 1 else ""
+    then = " The ComfyUI that runs was started without it; the next start counts." * without
     return Outcome(
         Verdict.WARN,
         f"ComfyUI {'does not start' if row.stops else 'is held back'} with {row.flag}",
-        f"{row.flag} {row.says}. It stands in {_place(at[0])}{more}.",
+        f"{row.flag} {row.says}. It stands in {_place(at[0])}{more}.{then}",
         subject=at[0].path,
         evidence={
             "flag": row.flag,

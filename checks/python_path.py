@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from packaging.version import Version
 
+from klein_doctor.checks.python_launched import of_absent, of_moved, same
 from klein_doctor.environment import of_the_system
 from klein_doctor.installation import ComfyUI, Setting, Surroundings
 from klein_doctor.model import (
@@ -85,21 +86,34 @@ def python_too_new(facts: Facts, recipe: Recipe) -> Outcome:
     harm=Harm.NOTE,
     requires=("python-broken",),
     reads="Packages of the user that the target imports too, whether a portable build is started "
-    "with -s, VIRTUAL_ENV and CONDA_PREFIX, and the first pip on PATH.",
+    "with -s, VIRTUAL_ENV and CONDA_PREFIX, and the first pip on PATH; the place that the "
+    "environment's activation script and pip name, and the environments that launchers name.",
     why="A 'pip install' in the wrong place changes nothing for ComfyUI, or changes another "
-    "program's packages; packages from the user's own folder hide the target's.",
+    "program's packages; packages from the user's own folder hide the target's. An environment "
+    "keeps the place it was made at: moved or copied, its scripts lead there.",
     by_hand="Always install with the target's own Python: TARGET -m pip install. The portable's "
-    "pip.exe does not work after moving it. Start the portable with 'python.exe -s'.",
+    "pip.exe does not work after moving it. Start the portable with 'python.exe -s'. After moving "
+    "an environment, ENV/bin/python -m venv ENV writes its scripts anew and keeps its packages.",
 )
-def python_wrong_interpreter(facts: Facts, recipe: Recipe) -> Outcome:
+def python_wrong_interpreter(facts: Facts, recipe: Recipe) -> list[Outcome] | Outcome:
     title = "Whether commands reach the right Python is not known"
     for fact in (facts.interpreter, facts.surroundings, facts.settings):
         if isinstance(fact, Unknown):
             return unknown(title, fact)
     python: Interpreter = known(facts.interpreter)
     around: Surroundings = known(facts.surroundings)
+    comfyui: ComfyUI | None = known(facts.comfyui)
+    comfyui = comfyui if route_of(facts, recipe) == "comfyui" else None
+    outcomes = [of_moved(python, around.moved, comfyui)] if around.moved is not None else []
+    outcomes += of_absent(python, comfyui)
     if around.user_packages:
-        return _user_packages(facts, python, around)
+        outcomes.append(_user_packages(facts, python, around))
+    return outcomes or _typed(facts, recipe, python, around)
+
+
+def _typed(facts: Facts, recipe: Recipe, python: Interpreter, around: Surroundings) -> Outcome:
+    """Whether what is typed now goes elsewhere."""
+    title = "Whether commands reach the right Python is not known"
     active = _active(python, known(facts.settings))
     if active is None or around.path_pip is None or around.path_pip_is_target:
         return passed("Commands and packages reach the right Python")
@@ -153,16 +167,9 @@ def _user_packages(facts: Facts, python: Interpreter, around: Surroundings) -> O
 def _active(python: Interpreter, settings: tuple[Setting, ...]) -> Setting | None:
     """The environment that is active where it is not the target's, else None."""
     named = [each for each in settings if each.name in ("VIRTUAL_ENV", "CONDA_PREFIX")]
-    if any(_same(each.value, python.prefix) for each in named):
+    if any(same(each.value, python.prefix) for each in named):
         return None
     return named[0] if named else None
-
-
-def _same(one: Private, other: Private) -> bool:
-    forms = [path.real.replace("\\", "/").rstrip("/") for path in (one, other)]
-    if any("\\" in path.real for path in (one, other)):  # Windows does not tell case apart
-        forms = [form.casefold() for form in forms]
-    return forms[0] == forms[1]
 
 
 def _lacks(facts: Facts, recipe: Recipe) -> str | Unknown:

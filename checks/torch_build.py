@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from klein_doctor.card import Card, card
+from klein_doctor.environment import NAME_PYTHON
 from klein_doctor.model import (
     Evidence,
     Fact,
@@ -82,7 +83,7 @@ _NAME_PYTHON = Repair(
     "config",
     "manual",
     "name the Python that runs the model",
-    (("klein-doctor", "--python", "<python or environment folder>"),),
+    (NAME_PYTHON,),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -20,13 +21,14 @@ SYMPTOMS = ("nothing", "black", "error", "wont-start", "memory", "slow")
 ENVIRONMENTS = ("here", "private")
 
 _EPILOG = """\
-exit codes: 0 healthy or done (warnings allowed), 1 problems remain, 2 wrong usage,
-3 undecided, 4 a fix failed and was rolled back, 5 a generation failed or was not
-verified, 6 a rollback failed, 7 try again, 8 reboot first, 70 a fault of the doctor,
-130 interrupted. They are the same in every format.
+exit codes: 0 healthy or done (warnings allowed), 1 problems remain, 2 wrong
+usage, 3 undecided, 4 a fix failed and was rolled back, 5 a generation failed
+or was not verified, 6 a rollback failed, 7 try again, 8 reboot first, 70 a
+fault of the doctor, 130 interrupted. They are the same in every format.
 
-Every option but --fix and --unredacted can be set in the environment, for example
-KLEIN_DOCTOR_FORMAT=json or KLEIN_DOCTOR_STRICT=1; the command line beats it.
+Every option but --fix and --unredacted can be set in the environment, for
+example KLEIN_DOCTOR_FORMAT=json or KLEIN_DOCTOR_STRICT=1; the command line
+beats it.
 """
 
 
@@ -51,7 +53,22 @@ class _Parser(argparse.ArgumentParser):
             file.write(message)
 
     def error(self, message: str) -> None:  # type: ignore[override]
+        wrong = re.match(r"argument COMMAND: invalid choice: '(.*?)' \(choose from (.*)\)", message)
+        if wrong:
+            raise UsageError(_no_command(wrong[1], re.findall(r"[a-z]+", wrong[2])))
         raise UsageError(f"{message} (klein-doctor --help lists what there is)")
+
+
+def _no_command(name: str, there: list[str]) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(name, there, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(there)}"
+    if name == "help":
+        hint = "klein-doctor --help lists what there is"
+    elif not close:
+        hint += f"; what is wrong, in words, goes to triage: klein-doctor triage {name[:40]}..."
+    return f"there is no command {name[:60]!r}; {hint}"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -81,7 +98,8 @@ def parser() -> argparse.ArgumentParser:
         "--comfyui",
         metavar="DIR",
         default="",
-        help="the ComfyUI to judge (default: the one that runs, else the one used last)",
+        help="the ComfyUI to judge (default: the one that runs, else the one of "
+        "those found that was used last)",
     )
     target.add_argument(
         "--route",
@@ -163,6 +181,7 @@ def parser() -> argparse.ArgumentParser:
     _fixing(top)
     _generating(top)
     _lasting(top)
+    _keeping(top)
     _downloading(top)
     commands = top.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     explain = commands.add_parser(
@@ -178,6 +197,8 @@ def parser() -> argparse.ArgumentParser:
         help="say what model files really are",
         description="Says what model files really are, from their content: files, folders, a "
         "ComfyUI, a diffusers folder. Exit code 0 where all of them are of use to Klein 4B.",
+        epilog="--deep hashes them whole, minutes for large ones; --format text|json and --output "
+        "mean what klein-doctor --help says of them.",
     )
     identify.add_argument("paths", metavar="PATH", nargs="+")
     download = commands.add_parser(
@@ -254,7 +275,7 @@ def parser() -> argparse.ArgumentParser:
         "klein-doctor completion bash > ~/.local/share/bash-completion/completions/klein-doctor",
     )
     completion.add_argument("shell", choices=("bash", "zsh", "fish", "powershell"))
-    commands.add_parser(
+    rehearse = commands.add_parser(
         "rehearse",
         allow_abbrev=False,
         help="the whole chain on a made-up machine: no card, no network, nothing of yours",
@@ -262,6 +283,8 @@ def parser() -> argparse.ArgumentParser:
         "doctor on it: diagnosis, plan, fix with a verified download, second look, pictures where "
         "torch and diffusers are installed, undo. Exit code 0 where all that could be tried works.",
     )
+    assert isinstance(rehearse, _Parser)
+    rehearse.more = _keeping
     triage = commands.add_parser(
         "triage",
         allow_abbrev=False,
@@ -344,12 +367,16 @@ def _generating(top: argparse.ArgumentParser) -> None:
 def _lasting(top: argparse.ArgumentParser) -> None:
     group = top.add_argument_group("what is on record")
     group.add_argument(
-        "--keep", action="store_true", help="with rehearse: leave its folder, and name it"
-    )
-    group.add_argument(
         "--max-age", metavar="AGE", default="",
         help="with ready: the generation is no older than this, e.g. 12h or 30d",
     )  # fmt: skip
+
+
+def _keeping(top: argparse.ArgumentParser) -> None:
+    group = top.add_argument_group("the rehearsal")
+    group.add_argument(
+        "--keep", action="store_true", help="with rehearse: leave its scratch folder, and name it"
+    )
 
 
 def _downloading(top: argparse.ArgumentParser) -> None:

@@ -31,6 +31,7 @@ ROLES = (
     Role("vae", "vae", "FLUX.2 VAE", "Load VAE"),
 )
 BY_ID = {role.id: role for role in ROLES}
+_MOST_RENAMED = 6  # files of one finding
 # Those of GGUF need nodes that are not part of ComfyUI.
 _LOADED = (".safetensors", ".sft")
 
@@ -117,6 +118,17 @@ def candidates(models: Models, role: str) -> list[ModelFile]:
     ]
 
 
+def broken(models: Models, recipe: Recipe, role: str) -> list[ModelFile]:
+    """A role's own files that lie where they belong and are damaged, which another check tells."""
+    families = rules(recipe).families
+    ours = {family.id for family in families.values() if family.verdict in ("wanted", "variant")}
+    return [
+        f
+        for f in candidates(models, role)
+        if f.verdict == "damaged" and (f.named_for == role or f.family in ours)
+    ]
+
+
 def files_line(facts: Facts, recipe: Recipe) -> str:
     """The route's files in a few words: what is there, and how far that is proven; "" untold."""
     if route_of(facts, recipe) == "diffusers":
@@ -170,6 +182,46 @@ def fetch(facts: Facts, recipe: Recipe, role: str) -> Repair:
         judged = search.judged()
         command += ("--comfyui", judged.root) if judged is not None else ()
     return Repair("fetch-assets", "download", "ask", summary, (command,))
+
+
+class Room(NamedTuple):
+    """What frees the name a file is fetched or linked under: evidence and repairs of a finding.
+
+    Both are empty where nothing stands there, or the file itself, or a damaged one: that one is
+    moved aside by another finding.
+    """
+
+    evidence: dict[str, tuple[Private, ...]]
+    fixes: tuple[Repair, ...]
+
+
+def room_for(models: Models, recipe: Recipe, role: str, others: Sequence[ModelFile] = ()) -> Room:
+    """Room under the name a role's file would be fetched to, in every folder ComfyUI searches.
+
+    others: files that are renamed with what stands there, before it.
+    """
+    name = wanted_row(role, recipe).name.lower()
+    there = [
+        f
+        for f in models.files
+        if f.category == BY_ID[role].category
+        and f.name.real.lower() == name
+        and f.verdict not in ("wanted", "damaged")
+        and f not in others
+    ]
+    return renamed((*others, *there))
+
+
+def renamed(files: Sequence[ModelFile]) -> Room:
+    """These files given names that say what they are; their order is the order of importance."""
+    if not files:
+        return Room({}, ())
+    what = " ".join(word for word in (files[0].family or "unknown", files[0].variant) if word)
+    summary = f"give the file a name that says what it is ({what}), in place"
+    if len(files) > 1:
+        summary = f"give these {len(files)} files names that say what they are, in place"
+    paths = tuple(file.path for file in files[:_MOST_RENAMED])
+    return Room({"misnamed": paths}, (Repair("rename-asset", "move", "ask", summary),))
 
 
 def folder_for(category: str, folders: Sequence[ModelFolder]) -> Private | None:

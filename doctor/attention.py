@@ -37,14 +37,41 @@ class Override(NamedTuple):
     klein: bool
 
 
+class Replaced(NamedTuple):
+    """A place that puts another function where the attention of all models goes through.
+
+    target: the full name of what it replaces, such as
+    ``torch.nn.functional.scaled_dot_product_attention``. by: the name of what is put there, ""
+    where it has none. calls: functions of attention packages that this is or calls, such as
+    ``flash_attn_func``. needs: modules without which the place is not come to.
+    turns: it changes the order of the axes, or names one. masked: it reads the mask that it is
+    given; True where that cannot be told. when: ``import`` (as its file is loaded), ``call`` (in a
+    function that its own file does not call), ``choice`` (under a condition or option).
+    node: the name of the custom node it belongs to, "" outside custom_nodes.
+    """
+
+    path: Private
+    line: int
+    target: str
+    by: str
+    calls: tuple[str, ...]
+    needs: tuple[str, ...]
+    turns: bool
+    masked: bool
+    when: str
+    node: str
+
+
 class Scan(NamedTuple):
     """What a search for overrides found.
 
-    files: looked at. complete: False where a bound or the time limit ended it. unread: files that
-    could not be read or parsed though they hold a telling word.
+    replaced: what stands in the place of all models' attention. files: looked at. complete: False
+    where a bound or the time limit ended it. unread: files that could not be read or parsed though
+    they hold a telling word.
     """
 
     overrides: tuple[Override, ...]
     files: int
     complete: bool
     unread: int
+    replaced: tuple[Replaced, ...] = ()

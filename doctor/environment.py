@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import InvalidVersion, Version
 
 from klein_doctor.constraining import written
 from klein_doctor.installation import CONSTRAINTS, Guard, Pin
-from klein_doctor.model import Facts, Interpreter, Package, Private, known
+from klein_doctor.model import (
+    Fact, Facts, Interpreter, Known, Package, Private, Unknown, known,
+)
 from klein_doctor.outcomes import Command, from_conda, release, uses_uv
 
 TRIO = ("torch", "torchvision", "torchaudio")
@@ -51,6 +54,19 @@ def shared(facts: Facts) -> str:
     if python is not None and conda_base(python):
         return "this is conda's own base environment, which conda itself runs on"
     return ""
+
+
+DOCTORS_OWN = "this one is the doctor's own, and nothing runs a model with it"
+NAME_PYTHON: Command = ("klein-doctor", "--python", "<python or environment folder>")
+
+
+def doctors_own(facts: Facts) -> bool:
+    """Whether nothing but the doctor lives in this environment: no torch ever was in it."""
+    around = known(facts.surroundings)
+    torch = known(facts.torch)
+    if around is None or not around.doctor_inside or not isinstance(facts.torch, Known):
+        return False
+    return torch is None or not (torch.present or torch.distributions)
 
 
 def without_tool(facts: Facts) -> str:
@@ -132,11 +148,34 @@ def compiled_for_torch(facts: Facts, chosen: str) -> tuple[str, ...]:
     """Extensions that were compiled for the installed torch and may not load beside another.
 
     chosen: the version that is to come, with its tag. Nothing is named where number and CUDA stay,
-    nor what is Python alone and compiles when it runs.
+    nor what is Python alone and compiles when it runs, nor a library that asks nothing of torch.
     """
     torch = known(facts.torch)
     present = known(torch.version, "") if torch is not None and torch.present else ""
     if not present or present == chosen:
         return ()
     found = known(facts.extensions, ())
-    return tuple(f"{each.name} {each.version}" for each in found if each.binaries)
+    kept = _keeps_stable(present, chosen)
+    return tuple(
+        f"{each.name} {each.version}"
+        for each in found
+        if any(_is_bound(binary.torch, kept) for binary in each.binaries)
+    )
+
+
+def _is_bound(built: Fact[str], kept: bool) -> bool:
+    """Whether a library may not load beside another torch; what could not be read may not."""
+    return isinstance(built, Unknown) or built.value == "exact" or (built.value != "" and not kept)
+
+
+def _keeps_stable(present: str, chosen: str) -> bool:
+    """Whether what was built against the stable functions of one torch loads beside another.
+
+    The later torch has them; CUDA's own libraries come with torch, so their major must stay.
+    """
+    try:
+        old, new = Version(present), Version(chosen)
+    except InvalidVersion:
+        return False
+    majors = [(each.local or "")[: len("cu13")] for each in (old, new)]
+    return new.release >= old.release and majors[0] == majors[1] != ""

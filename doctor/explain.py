@@ -21,7 +21,10 @@ def explain(name: str, stream: TextIO) -> None:
     if not name:
         width = max(map(len, checks)) + 2
         for check in checks.values():
-            stream.write(f"{check.name:<{width}}{check.title}\n")
+            first = f"{check.name:<{width}}"
+            lines = textwrap.wrap(check.title, _WIDTH - width, break_on_hyphens=False)
+            for number, line in enumerate(lines):
+                stream.write((first if number == 0 else " " * width) + line + "\n")
         return
     stream.write(_page(find(name, checks), checks))
 

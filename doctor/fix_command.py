@@ -33,6 +33,7 @@ from klein_doctor.repair import (
     tidy,
 )
 from klein_doctor.started import tell
+from klein_doctor.state import state_folder
 from klein_doctor.steps import Step
 from klein_doctor.symptoms import NOTHING, explained
 from klein_doctor.transaction.around import Around
@@ -72,13 +73,26 @@ def fix(options: argparse.Namespace, output: Output, note: Callable[[str], None]
     if not options.dry_run:
         keep(report, options)
     report = explained(report, wishes.answers.get(a.SYMPTOM, NOTHING))
-    output.write(report, options.format, options.color, form_of(options))
+    _written(report, options, output, note)
     tell(report)
     if options.generate:
         from klein_doctor.generate.command import preview
 
         preview(report, options)
     return report.exit_code
+
+
+def _written(
+    report: Report, options: argparse.Namespace, output: Output, note: Callable[[str], None]
+) -> None:
+    """The report; what was done is told on standard output where its file takes no more."""
+    try:
+        output.write(report, options.format, options.color, form_of(options))
+    except UsageError as error:
+        if output.path is None:
+            raise
+        note(f"{error}; the report goes to standard output")
+        Output("").write(report, options.format, options.color, form_of(options))
 
 
 def wishes_of(options: argparse.Namespace) -> Wishes:
@@ -125,7 +139,7 @@ def recovered(request: Request, console: Lines) -> Exit:
         console.note(str(error))
         return Exit.TRY_AGAIN
     except OSError as error:
-        raise UsageError(f"{error.filename or 'the disk'}: {error.strerror or error}") from error
+        raise UsageError(_of_the_disk(error, request.state_dir)) from error
     return Exit.OK
 
 
@@ -134,7 +148,8 @@ def _done(prepared: Prepared, options: argparse.Namespace, console: Lines) -> Re
     if any(step.grade != "manual" for step in steps):
         return mended(prepared, steps, options, console)
     tidy(prepared)
-    console.note("nothing the doctor can do" if steps else "nothing to do")
+    by_hand = "nothing that the doctor can do itself; the report says what to do by hand"
+    console.note(by_hand if steps else "nothing to do")
     if needs_reboot(prepared.report.findings):
         return prepared.report._replace(reboot_needed=True, exit_code=Exit.REBOOT)
     return prepared.report
@@ -169,7 +184,18 @@ def mended(
             steps_planned=tuple(steps), exit_code=Exit.TRY_AGAIN, retry=True
         )
     except OSError as error:
-        raise UsageError(f"{error.filename or 'the disk'}: {error.strerror or error}") from error
+        console.note(_of_the_disk(error, options.state_dir))
+        return prepared.report._replace(steps_planned=tuple(steps))
+
+
+def _of_the_disk(error: OSError, state_dir: str) -> str:
+    where = error.filename or state_folder(state_dir, os.environ) or "the disk"
+    text = f"{where}: {error.strerror or error}"
+    state = state_folder(state_dir, os.environ)
+    place = Path(str(where))
+    if state is not None and (state.is_relative_to(place) or place.is_relative_to(state)):
+        text += "; --state-dir DIR names another place for the journal and the originals"
+    return text
 
 
 def log_of(name: str) -> Path | None:

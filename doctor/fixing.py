@@ -31,6 +31,7 @@ class Fix(NamedTuple):
     asks for it; ``--only`` brings it in. proof: what facts read anew say against a step, "" for
     nothing, where its findings cannot tell: without it a step is proven by those it clears.
     beside: it makes something new, so that programs that use what is there are in no way.
+    whole: it brings all that the model runs on, so that packages of the present environment stay.
     unless: checks that must not fail when its turn comes: it would make what is wrong last.
     """
 
@@ -42,6 +43,7 @@ class Fix(NamedTuple):
     alone: bool = False
     proof: Proof | None = None
     beside: bool = False
+    whole: bool = False
     unless: tuple[str, ...] = ()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from klein_doctor.launched import Moved, Started
 from klein_doctor.values import Fact, Private
 
 # --- where ComfyUI is ------------------------------------------------------------------------
@@ -20,9 +21,10 @@ class Install(NamedTuple):
     or ``pinokio``. found_by: ``--comfyui``, ``server``, ``current folder``, ``home folder``,
     ``usual folder`` or the name of the launcher whose settings named it.
     python: the interpreter it really uses, None where its files do not tell.
-    python_from: ``server``, ``own`` (inside the installation), ``VIRTUAL_ENV``, ``CONDA_PREFIX``,
-    "" where python is None. base: the folder with models/, custom_nodes/, user/.
-    last_used: seconds since 1970, None unknown. port: of the server that runs it, None.
+    python_from: ``server``, ``launcher`` (a file that starts it names it), ``own`` (inside the
+    installation), ``VIRTUAL_ENV``, ``CONDA_PREFIX``, "" where python is None.
+    base: the folder with models/, custom_nodes/, user/. last_used: seconds since 1970, None
+    unknown. port: of the server that runs it, None.
     """
 
     root: Private
@@ -142,6 +144,7 @@ class Launcher(NamedTuple):
     ``stability-matrix``, ``pinokio`` or ``server`` (the arguments of the running one).
     line: of the command in the file, 0 where it has none. listen: as Server.listen.
     isolated: the interpreter is given -s (the user's own packages stay out); None does not matter.
+    started: the environment that it names, None where it names none.
     """
 
     kind: str
@@ -150,6 +153,7 @@ class Launcher(NamedTuple):
     flags: tuple[Flag, ...]
     listen: str
     isolated: bool | None
+    started: Started | None = None
 
 
 class ModelFolder(NamedTuple):
@@ -243,6 +247,7 @@ class Surroundings(NamedTuple):
     whether these act on the target. doctor_inside: the doctor is installed in the target.
     shadowing: CUDA libraries in LD_LIBRARY_PATH that come before torch's own.
     path_uv: uv is on PATH; None where the target has pip, and nobody needs to know.
+    moved: where the target leads as an environment that was moved, None where it was not.
     """
 
     managed: Private | None
@@ -256,6 +261,7 @@ class Surroundings(NamedTuple):
     doctor_inside: bool
     shadowing: tuple[Private, ...]
     path_uv: bool | None = None
+    moved: Moved | None = None
 
 
 PRIVATE = ".venv-klein"  # an environment that the doctor made beside one that is left as it is

@@ -309,8 +309,9 @@ class Facts(NamedTuple):
 class Target(NamedTuple):
     """What is judged, resolved once and passed everywhere.
 
-    python_from: ``--python``, ``server`` (the process that runs ComfyUI), ``comfyui`` (the
-    installation's own), ``VIRTUAL_ENV``, ``CONDA_PREFIX`` or ``doctor`` (last resort).
+    python_from: ``--python``, ``server`` (the process that runs ComfyUI), ``launcher`` (a file that
+    starts ComfyUI names it), ``comfyui`` (the installation's own), ``VIRTUAL_ENV``,
+    ``CONDA_PREFIX`` or ``doctor`` (last resort).
     gpu: the selector as given, "" when none was. assumed: the ``--assume`` text, "" when none.
     comfyui: the folder of the chosen ComfyUI, "" when there is none; comfyui_from: as
     Install.found_by. route: as asked for.

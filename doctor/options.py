@@ -119,7 +119,8 @@ def _belong(found: argparse.Namespace, given: set[str]) -> None:
         if name in _OF_ONE and found.command != _OF_ONE[name].split()[0]:
             command, _, value = _OF_ONE[name].partition(" ")
             raise UsageError(
-                f"{option} goes with {command}, as in 'klein-doctor {command} {option} {value}'"
+                f"{option} goes with {command}, as in "
+                f"'{' '.join(('klein-doctor', command, option, value)).rstrip()}'"
             )
         if name in _OF_BOTH and not mending and found.command != "download":
             raise UsageError(f"{option} goes with --fix and with download")

@@ -52,7 +52,9 @@ def remember(folder: Path, target: Target, seen: Seen) -> None:
     if len(text) > _LARGEST:
         return
     name = seen.created.replace(":", "").replace("-", "")
-    replace_file(place / f"{name}-{_MARK[seen.healthy]}-{key}.json", text)
+    path = place / f"{name}-{_MARK[seen.healthy]}-{key}.json"
+    replace_file(path, text)
+    earlier = [each for each in earlier if each != path]  # two runs in the same second
     last = _read(earlier[-1]) if earlier else None
     if last is not None and _told(last) == _told(seen):
         earlier[-1].unlink(missing_ok=True)

@@ -88,15 +88,25 @@ def _planned(
         for step in fix.plan(Case(tuple(groups.get(name, ())), facts, recipe, chosen))
     ]
     blocked = {f.check: f for f in findings if f.verdict is Verdict.FAIL}
-    kept, left = [], []
+    kept: list[Step] = []
+    left: list[tuple[str, str]] = []
+    moves: dict[str, str] = {}  # what would have been moved away, by the fix that stays out
     for name, step in steps:
-        reason = _out(name, step, wishes, blocked)
+        reason = _out(name, step, wishes, blocked) or _occupied(step, moves)
         if reason:
+            if step.kind == "move":
+                moves |= {path.real: step.fix for path in step.paths}
             left += [(finding, reason) for finding in step.clears]
         elif step.grade == "manual":
             manual.append(step)
         else:
             kept.append(step)
+    whole = next((step for step in kept if fixes[step.fix].whole), None)
+    if whole is not None:
+        reason = f"{whole.fix} brings an environment of its own"
+        idle = [step for step in kept if step.kind == "packages" and step is not whole]
+        left += [(finding, reason) for step in idle for finding in step.clears]
+        kept = [step for step in kept if step not in idle]
     waiting = {id(step): _waits(step, kept, findings, fixes) for step in kept}
     manual += [shown for step in kept if (shown := waiting[id(step)]) is not None]
     kept = [step for step in kept if waiting[id(step)] is None]
@@ -171,6 +181,14 @@ def _out(planned_by: str, step: Step, wishes: Wishes, failing: Mapping[str, Find
         if check in failing and step.kind in kinds:
             return f"{failing[check].title} ({check}) comes first"
     return ""
+
+
+def _occupied(step: Step, moves: Mapping[str, str]) -> str:
+    """Why nothing can be fetched to a place where something else stays, "" where nothing does."""
+    if step.kind != "download":
+        return ""
+    first = next((moves[path.real] for path in step.paths if path.real in moves), "")
+    return f"{first} makes room for it, and stays out" if first else ""
 
 
 def _known_fixes(wishes: Wishes, fixes: Mapping[str, Fix], findings: tuple[Finding, ...]) -> None:

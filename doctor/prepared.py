@@ -40,8 +40,10 @@ def prepare(request: Request, wishes: Wishes | None = None) -> Prepared:
 def _around(request: Request) -> dict[str, str]:
     """What a fix may plan by and no finding tells: git, --offline, where a new ComfyUI would be."""
     try:
-        place = Path(request.wish.comfyui or Path.home() / "ComfyUI").expanduser().absolute()
-        vacant = not place.exists() or (place.is_dir() and not any(place.iterdir()))
+        named = request.wish.comfyui
+        place = Path(named or Path.home() / "ComfyUI").expanduser().absolute()
+        vacant = place.is_dir() and not any(place.iterdir())
+        vacant = vacant or not (named or os.path.lexists(place))
     except (OSError, RuntimeError, ValueError):  # no home, or none that can be looked into
         vacant = False
     found = {"git": shutil.which("git") or "", "offline": "true" if request.offline else ""}

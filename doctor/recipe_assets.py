@@ -121,6 +121,14 @@ class NameNote(NamedTuple):
     as_of: str
 
 
+class NameClaim(NamedTuple):
+    """Parts of a name by which a file is taken for one of Klein 4B's."""
+
+    contains: tuple[str, ...]
+    source: str
+    as_of: str
+
+
 class AssetRules(NamedTuple):
     """The tables, with the files and families by what they are looked up by.
 
@@ -138,6 +146,7 @@ class AssetRules(NamedTuple):
     layouts: tuple[LayoutRow, ...]
     arithmetic: tuple[Arithmetic, ...]
     name_notes: tuple[NameNote, ...]
+    name_claims: tuple[str, ...]
     digests: dict[str, KnownFile]
     added: frozenset[str] = frozenset()
 
@@ -182,5 +191,8 @@ def _own() -> AssetRules:
         layouts=rows(LayoutRow, assets, "layout"),
         arithmetic=rows(Arithmetic, assets, "arithmetic"),
         name_notes=rows(NameNote, assets, "name_note"),
+        name_claims=tuple(
+            part for row in rows(NameClaim, assets, "name_claim") for part in row.contains
+        ),
         digests={row.sha256: row for row in files if row.sha256},
     )

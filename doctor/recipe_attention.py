@@ -14,13 +14,15 @@ _UNASKED = frozenset({"use", "load", "ignore"})
 class ExtensionRow(NamedTuple):
     """A package with code for GPUs.
 
-    files: its compiled files below a package folder, without their ends. flag: what asks ComfyUI
-    for it; keeps_off: what keeps it out. unasked: ``use``, ``load`` or ``ignore``.
+    files: its compiled files below a package folder, without their ends; compiled: versions (a
+    specifier) that cannot work without one, "" none. flag: what asks ComfyUI for it; keeps_off:
+    what keeps it out. unasked: ``use``, ``load`` or ``ignore``.
     """
 
     name: str
     module: str
     files: tuple[str, ...]
+    compiled: str
     flag: str
     keeps_off: tuple[str, ...]
     unasked: str
@@ -52,6 +54,23 @@ class BackendRow(NamedTuple):
     as_of: str
 
 
+class KernelRow(NamedTuple):
+    """An attention function of a package, against PyTorch's own, which takes ``bhsd`` and a mask.
+
+    package: an extension; versions: of it (a specifier, "" all). layout: of the arguments unless
+    told otherwise: batch, heads, sequence, width by their letters. mask: whether it heeds
+    attn_mask.
+    """
+
+    name: str
+    package: str
+    versions: str
+    layout: str
+    mask: bool
+    source: str
+    as_of: str
+
+
 class ConfigKey(NamedTuple):
     """A key of config.json, and the versions of transformers (a specifier) that honour it."""
 
@@ -68,6 +87,7 @@ class AttentionRules(NamedTuple):
     limits: tuple[Limit, ...]
     backends: tuple[BackendRow, ...]
     config_keys: tuple[ConfigKey, ...]
+    kernels: tuple[KernelRow, ...]
     diffusers_read: str
 
     def extension(self, name: str) -> ExtensionRow | None:
@@ -92,6 +112,7 @@ def load_attention(folder: Path = RECIPES) -> AttentionRules:
         rows(Limit, data, "limit"),
         rows(BackendRow, data, "backend"),
         rows(ConfigKey, data, "config_key"),
+        rows(KernelRow, data, "kernel"),
         str(data.get("diffusers_read", "")),
     )
     names = {row.name for row in found.extensions}

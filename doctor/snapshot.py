@@ -214,12 +214,16 @@ class Snapshot:
     def _read_overrides(self) -> Fact[Scan]:
         from klein_doctor.probes.override_search import search_overrides, together
         from klein_doctor.probes.overrides import read_overrides
-        from klein_doctor.probes.scripts import own_scripts
+        from klein_doctor.probes.scripts import own_scripts, run_at_start
 
         found = self._aim.found
         nodes = found.base / "custom_nodes" if found is not None else None
         roots = [found.root, nodes] if found is not None and nodes is not None else []
         roots = roots or own_scripts(self._outside)
+        python = self._interpreter.result()
+        if isinstance(python, Known):
+            sites = [Path(each.real) for each in python.value.site_packages]
+            roots = [*run_at_start(sites), *roots]
         sources = search_overrides(self._outside, roots, nodes, SOURCES_LIMIT_S)
         read = self._models.result()
         models = None if isinstance(read, Fault) else read.models

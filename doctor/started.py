@@ -21,7 +21,8 @@ _WSL_SHARE = ("\\\\wsl.localhost\\", "\\\\wsl$\\")  # where Windows shows the fi
 class Start(NamedTuple):
     """The doctor's own process. uid: None on Windows. conda: its environment is one of conda's.
 
-    base: its Python's base prefix. cwd: "" where there is none.
+    base: its Python's base prefix. cwd: "" where there is none. called: its command, where somebody
+    at a terminal typed one that the PATH does not lead to; else "".
     """
 
     platform: str
@@ -31,6 +32,7 @@ class Start(NamedTuple):
     conda: bool
     cwd: str
     env: Mapping[str, str]
+    called: str = ""
 
 
 def of_this_process() -> Start:
@@ -46,7 +48,13 @@ def of_this_process() -> Start:
     if sys.platform != "win32":
         uid = os.getuid()
     conda = os.path.isdir(os.path.join(sys.prefix, "conda-meta"))
-    return Start(sys.platform, uid, sys.prefix, sys.base_prefix, conda, cwd, os.environ)
+    called = ""
+    typed = os.path.basename(sys.argv[0]).startswith("klein-doctor")
+    if typed and sys.stderr is not None and sys.stderr.isatty():
+        import shutil
+
+        called = "" if shutil.which("klein-doctor") else sys.argv[0]
+    return Start(sys.platform, uid, sys.prefix, sys.base_prefix, conda, cwd, os.environ, called)
 
 
 def tell(report: Report) -> None:
@@ -54,7 +62,10 @@ def tell(report: Report) -> None:
     if report.replayed:
         return
     for text in remarks(of_this_process(), report):
-        for line in textwrap.wrap(f"klein-doctor: {text}", 80, subsequent_indent="  "):
+        for line in textwrap.wrap(
+            f"klein-doctor: {text}", 80, subsequent_indent="  ", break_on_hyphens=False,
+            break_long_words=False,
+        ):  # fmt: skip
             say(line)
 
 
@@ -133,10 +144,22 @@ def _store_python(start: Start, report: Report) -> str:
     )
 
 
+def _off_the_path(start: Start, report: Report) -> str:
+    if not start.called:
+        return ""
+    folder, mark, _ = start.called.rpartition("\\" if start.platform == "win32" else "/")
+    first = "" if start.platform == "win32" else "source "
+    return (
+        f"where the report says klein-doctor, type {start.called}: the short name is not on this "
+        f"shell's PATH. '{first}{folder}{mark}activate' puts it there for this terminal."
+    )
+
+
 _REMARKS: tuple[Callable[[Start, Report], str], ...] = (
     _sudo,
     _windows_from_wsl,
     _windows_folder_in_wsl,
     _conda_base,
     _store_python,
+    _off_the_path,
 )

@@ -45,8 +45,8 @@ def resolve(outside: Outside, wish: Wish) -> Aim:
     """Choose ComfyUI and the interpreter.
 
     ComfyUI: named, else as the search chooses, else none; none either where the diffusers route is
-    asked for. The interpreter: named, else the one that runs this ComfyUI, else the active
-    environment's, else the doctor's own.
+    asked for. The interpreter: named, else the one that runs this ComfyUI, else the one that its
+    launchers name, else its own, else the active environment's, else the doctor's own.
 
     Raises:
         UsageError: the named interpreter or ComfyUI does not exist at all.
@@ -71,15 +71,16 @@ def _comfyui(
 ) -> tuple[tuple[Answer, ...], Search, Found | None]:
     if wish.route == "diffusers" and not wish.comfyui:
         return (), Search((), None, "the diffusers route was asked for", ()), None
-    from klein_doctor.probes.comfyui_find import find, is_vacant
+    from klein_doctor.probes.comfyui_find import candidates, find, is_vacant
     from klein_doctor.probes.comfyui_places import configured_ports
     from klein_doctor.probes.comfyui_server import ask_servers
 
     if wish.new and wish.comfyui and is_vacant(outside, wish.comfyui):
         return (), Search((), None, "", ()), None
-    ports = tuple(dict.fromkeys((*outside.ports, *configured_ports(outside))))
+    listed = candidates(outside, wish.comfyui)
+    ports = tuple(dict.fromkeys((*outside.ports, *configured_ports(outside, listed))))
     answers = ask_servers(outside.redactor, ports) if outside.ports else ()
-    search, found = find(outside, wish.comfyui, python, answers)
+    search, found = find(outside, wish.comfyui, python, answers, listed)
     return answers, search, found
 
 

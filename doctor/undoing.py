@@ -128,6 +128,7 @@ def uninstall(options: argparse.Namespace, output: Output, note: Callable[[str],
             said += done
             code = code if ended is Exit.OK else ended
     kept = [str(path) for journal in runs(state) for path in _fetched(journal)]
+    parts = list(dict.fromkeys(str(path) for each in runs(state) for path in _unfinished(each)))
     if code is Exit.OK:
         removed = _removed(state)
         if removed:
@@ -137,9 +138,12 @@ def uninstall(options: argparse.Namespace, output: Output, note: Callable[[str],
             note(f"there is nothing of the doctor's in {shown(state)}")
     for path in kept:
         said.append({"state": "stays", "title": shown(Path(path)), "says": "was downloaded"})
+    for path in parts:
+        says = "what came so far of a download: delete it, or download again to go on from it"
+        said.append({"state": "stays", "title": shown(Path(path)), "says": says})
     gone = lost if code is Exit.OK else []
     body = {"schema": "klein-doctor/uninstall/1", "steps": said, "downloaded": kept,
-            "not_undoable": gone}  # fmt: skip
+            "unfinished": parts, "not_undoable": gone}  # fmt: skip
     _write(output, options, {**body, "exit_code": int(code)}, said)
     return code
 
@@ -194,9 +198,21 @@ def _remove(path: Path) -> None:
 
 
 def _fetched(journal: Journal) -> list[Path]:
-    records = [r for s in journal.steps() if s.state == "sealed" for r in s.records]
-    paths = [Path(r["path"]) for r in records if r["do"] == "fetched"]
+    sealed = [step for step in journal.steps() if step.state == "sealed"]
+    return [path for path in _announced(sealed) if os.path.lexists(path)]
+
+
+def _unfinished(journal: Journal) -> list[Path]:
+    """What came so far of files that a run was to fetch, with the note beside each."""
+    from klein_doctor.download.part import note_of, part_of
+
+    paths = [of(path) for path in _announced(journal.steps()) for of in (part_of, note_of)]
     return [path for path in paths if os.path.lexists(path)]
+
+
+def _announced(steps: Sequence[StepRecord]) -> list[Path]:
+    records = [record for step in steps for record in step.records]
+    return [Path(record["path"]) for record in records if record["do"] == "fetched"]
 
 
 def _run(name: str, state: Path) -> Journal:
@@ -214,7 +230,7 @@ def _run(name: str, state: Path) -> Journal:
     else:
         chosen = next((j for j in found if j.state() in ("done", "open")), None)
         if chosen is None:
-            raise UsageError(f"no run of fixes is on record in {shown(state)}")
+            raise UsageError(f"no run of fixes is left to take back in {shown(state)}")
     if chosen.state() == "forgotten":
         raise UsageError(f"run {chosen.run} was forgotten: its originals are gone")
     return chosen

@@ -89,6 +89,7 @@ def act(step: Step, transaction: Transaction) -> str:
             if parked is not None:
                 transaction.move(parked, job.destination)
             else:
+                transaction.folder(job.destination.parent)
                 transaction.fetched(job.destination)
 
     stop = transaction.around.stop or threading.Event()

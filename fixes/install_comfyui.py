@@ -95,4 +95,4 @@ def act(step: Step, transaction: Transaction) -> str:
     return f"ComfyUI {told['tag']} is in {place} with {', '.join(pins)}; start it with {start}"
 
 
-FIXES = (Fix(ID, "Install ComfyUI", plan, act, after=("update-driver",), beside=True),)
+FIXES = (Fix(ID, "Install ComfyUI", plan, act, after=("update-driver",), beside=True, whole=True),)

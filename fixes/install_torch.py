@@ -6,9 +6,12 @@ from pathlib import Path
 
 from klein_doctor.card import card
 from klein_doctor.environment import (
+    DOCTORS_OWN,
+    NAME_PYTHON,
     TRIO,
     compiled_for_torch,
     conda_base,
+    doctors_own,
     isolated,
     kept,
     shared,
@@ -44,6 +47,9 @@ def plan(case: Case) -> list[Step]:
     if reason:
         title = f"{repair.summary}; {reason}"
         return [by_hand(ID, "packages", title, clears, repair.commands)]
+    if doctors_own(facts):
+        title, commands = f"name the Python that runs the model; {DOCTORS_OWN}", (NAME_PYTHON,)
+        return [by_hand(ID, "packages", title, clears, commands)]
     reason = without_tool(facts)
     if reason and not shared(facts):
         title, commands = f"{repair.summary}; {reason}", with_pip_first(facts, ID)

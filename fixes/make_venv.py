@@ -6,28 +6,27 @@ so that the doctor finds it there by itself from then on.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
+from typing import Any
 
+from klein_doctor import new_environment
 from klein_doctor.card import card
-from klein_doctor.environment import TRIO
+from klein_doctor.editing.launch_environment import can_stand, instead
 from klein_doctor.fixing import Fix
-from klein_doctor.guard import recorded
-from klein_doctor.installation import PRIVATE, ComfyUI, Search
+from klein_doctor.installation import PRIVATE, ComfyUI, Launcher, Search
 from klein_doctor.model import Facts, Interpreter, Known, Private, known
 from klein_doctor.outcomes import Command, wheel_choice
 from klein_doctor.steps import Case, Step, StepFailed, by_hand
-from klein_doctor.transaction.prepared import Change, called, children
 from klein_doctor.transaction.transaction import Transaction
 from klein_doctor.wheels import Choice
 
 ID = "make-venv"
 _USUAL = ".venv"
-_HOUR_S = 3600.0
 
 
 def plan(case: Case) -> list[Step]:
-    """One step below ComfyUI's folder; by hand without ComfyUI, or where no build is known."""
+    """One step below ComfyUI's folder; by hand without ComfyUI, where no build is known, or where a
+    launcher names the present environment in a form that is not edited."""
     repair = case.asked[0][1]
     step = private(case)
     return [step or by_hand(ID, "packages", repair.summary, case.ids, repair.commands)]
@@ -50,31 +49,72 @@ def private(case: Case, spares: tuple[str, ...] = ()) -> Step | None:
     new = inside.below("python.exe" if windows else "python")
     requirements, main = comfyui.root.below("requirements.txt"), comfyui.root.below("main.py")
     install: Command = (new, "-m", "pip", "install")
+    at = _launchers(comfyui, python)
+    closed = [each for each in at if not _can_edit(each, folder, comfyui)]
+    start = f"from then on start ComfyUI with {new.local} {main.local}"
+    if at:
+        start = f"name it in place of {python.prefix.local} in {_lines(closed or at)}"
     title = (
         f"make {folder.local} with {' and '.join(choice.packages)} and ComfyUI's requirements; "
-        f"from then on start ComfyUI with {new.local} {main.local}"
+        f"{start}"
     )
     if spares:
         title += (
             f"; {python.prefix.local} stays as it is, with {', '.join(spares)} (to change that "
             "one instead, answer environment = 'here')"
         )
-    arguments = {
-        "python": python.path.real, "folder": folder.real, "new": new.real,
-        "install": list(choice.packages), "index": choice.index_url,
-        "requirements": requirements.real, "spares": list(spares),
-        "start": f"{new.local} {main.local}",
-    }  # fmt: skip
     commands: tuple[Command, ...] = (
         (python.path, "-m", "venv", folder),
         (*install, *choice.packages, "--index-url", choice.index_url),
         (*install, *choice.packages, "-r", requirements),
         (new, main),
     )
+    if closed:  # the doctor would judge an environment that nothing starts
+        return by_hand(ID, "packages", title, case.ids, commands)
+    arguments = {
+        "python": python.path.real, "folder": folder.real, "new": new.real,
+        "install": list(choice.packages), "index": choice.index_url,
+        "requirements": requirements.real, "spares": list(spares),
+        "start": f"{new.local} {main.local}", "old": python.prefix.real,
+        "root": comfyui.root.real,
+        "launchers": [{"path": each.path.real, "kind": each.kind} for each in at],
+    }  # fmt: skip
     return Step(
-        ID, title, "packages", "ask", arguments, paths=(folder,), commands=commands,
-        bytes=None, undo="removes the environment", clears=case.ids, python=new,
+        ID, title, "packages", "ask", arguments, paths=(folder, *(each.path for each in at)),
+        commands=commands, bytes=None, clears=case.ids, python=new,
+        undo="removes the environment" + (", puts the launcher back as it was" if at else ""),
     )  # fmt: skip
+
+
+def _launchers(comfyui: ComfyUI, python: Interpreter) -> list[Launcher]:
+    """The files that start ComfyUI with the present environment by its name, each once."""
+    named = {
+        each.path.real: each
+        for each in comfyui.launchers
+        if each.started is not None and _same(each.started.folder, python.prefix)
+    }
+    return list(named.values())
+
+
+def _can_edit(launcher: Launcher, new: Private, comfyui: ComfyUI) -> bool:
+    """Whether every command of its file names it in so many words, and the new one can be, too."""
+    named = [
+        each.started
+        for each in comfyui.launchers
+        if each.path.real == launcher.path.real and each.started is not None
+    ]
+    return all(
+        each.plain
+        and _same(each.folder, launcher.started.folder if launcher.started else each.folder)
+        and can_stand(new.real, each.folder.real, comfyui.root.real)
+        for each in named
+    )
+
+
+def _lines(at: list[Launcher]) -> str:
+    return ", ".join(
+        f"line {each.started.line} of {each.path.local}" for each in at if each.started is not None
+    )
 
 
 def _folder(facts: Facts, python: Interpreter, comfyui: ComfyUI) -> Private | None:
@@ -86,7 +126,7 @@ def _folder(facts: Facts, python: Interpreter, comfyui: ComfyUI) -> Private | No
         return None
     search: Search | None = known(facts.search)
     judged = search.judged() if search is not None else None
-    own = judged is not None and judged.python_from in ("own", "server")
+    own = judged is not None and judged.python_from in ("own", "server", "launcher")
     if not own and not _below(python.prefix, comfyui.root):
         return comfyui.root.below(_USUAL)
     place = comfyui.root.below(PRIVATE)
@@ -118,53 +158,42 @@ def _windows(facts: Facts) -> bool:
 
 
 def act(step: Step, transaction: Transaction) -> str:
-    """Make it, PyTorch first, then the requirements under a constraint that keeps PyTorch."""
+    """Make it, PyTorch first, then the requirements; launchers that name the old one come last."""
     told = step.arguments
     folder, requirements = Path(told["folder"]), Path(told["requirements"])
     if not requirements.is_file():
         raise StepFailed(f"{requirements} is gone by now; run this again")
+    launchers = told.get("launchers", ())
+    for each in launchers:
+        _renamed(each, told)
     transaction.tree(folder)
     try:
-        _make(told["python"], folder, transaction)
-        _fill(step, transaction)
+        new_environment.make(told["python"], folder, transaction)
+        pins = new_environment.fill(
+            folder, told["install"], told["index"], requirements, transaction
+        )
     finally:
         transaction.filled(folder)
-    sites = [
-        str(path) for path in (*folder.glob("lib/*/site-packages"), *folder.glob("Lib/site-*"))
-    ]
-    pins = recorded(sites)
-    if not any(pin.startswith(f"{TRIO[0]}==") for pin in pins):
-        raise StepFailed(f"pip installed no torch into {folder}")
+    for each in launchers:
+        transaction.edit(Path(each["path"]), _renamed(each, told))
+    start = f"Start ComfyUI with {told['start']}"
+    if launchers:
+        start += f", as {', '.join(each['path'] for each in launchers)} does by now"
     said = f"{folder} has {', '.join(pins)} and ComfyUI's requirements"
-    return f"{said}; what custom nodes need comes with them. Start ComfyUI with {told['start']}"
+    return f"{said}; what custom nodes need comes with them. {start}"
 
 
-def _make(python: str, folder: Path, transaction: Transaction) -> None:
-    transaction.note(f"making {folder}")
+def _renamed(launcher: dict[str, str], told: dict[str, Any]) -> bytes:
+    """A launcher's file with the new environment in the place of the old one."""
+    path = Path(launcher["path"])
     try:
-        transaction.run([python, "-m", "venv", str(folder)], env={"PYTHONPATH": ""}, limit_s=600.0)
-    except StepFailed as error:
-        hint = (
-            "" if sys.platform == "win32" else "; Debian and Ubuntu need the package python3-venv"
-        )
-        raise StepFailed(f"no environment could be made ({error.says}){hint}") from error
-
-
-def _fill(step: Step, transaction: Transaction) -> None:
-    told = step.arguments
-    install, index = tuple(told["install"]), told["index"]
-    keep = transaction.scratch / "venv-keep.txt"
-    keep.write_text("".join(f"{pin}\n" for pin in install), encoding="utf-8")
-    pip = [told["new"], "-m", "pip", "install", "--quiet"]
-    listed = told["requirements"]
-    for what, change, argv in (
-        (", ".join(install), Change(told["new"], index_url=index),
-         [*pip, "--index-url", index, "--", *install]),
-        (listed, Change(told["new"]), [*pip, "-c", str(keep), "-r", listed]),
-    ):  # fmt: skip
-        transaction.note(f"installing {what}")
-        env = children(change)
-        called(transaction, "pip", argv, env, transaction.scratch, limit_s=_HOUR_S)
+        data = path.read_bytes()
+        changed = instead(data, launcher["kind"], told["old"], told["folder"], told["root"])
+    except (OSError, ValueError) as error:
+        raise StepFailed(f"{path}: {error}; name the new environment there by hand") from error
+    if changed == data:
+        raise StepFailed(f"{path} does not name {told['old']} any more; run this again")
+    return changed
 
 
 FIXES = (

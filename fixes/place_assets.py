@@ -55,4 +55,12 @@ def act(step: Step, transaction: Transaction) -> str:
     return f"{target} is {source}"
 
 
-FIXES = (Fix(ID, "Link a file to where it is looked for", plan, act, after=("rename-asset",)),)
+FIXES = (
+    Fix(
+        ID,
+        "Link a file to where it is looked for",
+        plan,
+        act,
+        after=("rename-asset", "quarantine-asset"),
+    ),
+)

@@ -37,6 +37,7 @@ def plan(case: Case) -> list[Step]:
             clears.setdefault(place.path.real, []).extend(ids)
     for path, places in by_file.items():
         steps.append(_file(places, tuple(dict.fromkeys(clears[path]))))
+    # What replaces attention itself is in no such place: a person reads and disables it.
     steps += [_by_hand(each) for at, those in asked.items() if at not in found for each in those]
     return steps
 

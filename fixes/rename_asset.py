@@ -17,11 +17,11 @@ def plan(case: Case) -> list[Step]:
     """One step per file that has the name of another."""
     return [
         Step(
-            ID, f"rename {file.path.local} to what it is: {name_for(file)}", "move", "ask",
-            {"path": file.path.real, "name": name_for(file)}, paths=(file.path,), undo=OLD_NAME,
-            clears=ids,
+            ID, f"rename {file.path.local} to what it is: {name}", "move", "ask",
+            {"path": file.path.real, "name": name}, paths=(file.path,), undo=OLD_NAME, clears=ids,
         )
         for file, ids in named(case)
+        for name in [name_for(file, case.recipe)]
     ]  # fmt: skip
 
 

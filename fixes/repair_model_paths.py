@@ -85,7 +85,7 @@ def _unhide(
     found = next((f for f in models.files if f.path == winner), None) if models else None
     if found is None:
         return []
-    name = name_for(found)
+    name = name_for(found, case.recipe)
     arguments = {
         "do": "unhide", "name": name, "hidden": hidden.real, "root": comfyui.root.real,
         "files": [file.path.real for file in comfyui.path_files if not file.fault],

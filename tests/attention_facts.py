@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import around as a
 
-from klein_doctor.attention import Override, Scan
+from klein_doctor.attention import Override, Replaced, Scan
 from klein_doctor.compiled import Binary, Extension
 from klein_doctor.model import Facts, Known, Private, Unknown
 
@@ -28,6 +28,7 @@ def binary(
         undefined=Unknown("torch's libraries were not found")
         if undefined is None
         else Known(undefined),
+        torch=Known("exact"),
     )
 
 
@@ -68,3 +69,24 @@ def has(facts: Facts, *extensions: Extension) -> Facts:
 def asks(facts: Facts, *overrides: Override) -> Facts:
     """A machine in whose sources these stand."""
     return facts._replace(overrides=Known(Scan(overrides, 120, True, 0)))
+
+
+def replaced(**changes: object) -> Replaced:
+    """A custom node that puts flash-attn in the place of PyTorch's attention, as it stands."""
+    return Replaced(
+        path=plain("~/ComfyUI/custom_nodes/fast_attn/__init__.py"),
+        line=6,
+        target="torch.nn.functional.scaled_dot_product_attention",
+        by="_fast",
+        calls=("flash_attn_func",),
+        needs=("flash_attn",),
+        turns=False,
+        masked=False,
+        when="import",
+        node="fast_attn",
+    )._replace(**changes)
+
+
+def replaces(facts: Facts, *places: Replaced) -> Facts:
+    """A machine in whose sources these stand."""
+    return facts._replace(overrides=Known(Scan((), 120, True, 0, places)))

@@ -315,6 +315,10 @@ def _flash_of_another_torch() -> Facts:
     return facts._replace(comfyui=Known(a.comfyui(launchers=(line,))))
 
 
+def _attention_replaced() -> Facts:
+    return f.replaces(f.has(c.machine(), f.extension()), f.replaced())
+
+
 def _flash_in_config() -> Facts:
     place = f.override(
         kind="config",
@@ -361,6 +365,7 @@ MADE: dict[str, tuple[Callable[[], Facts], str | None, int]] = {
     "pep668-system-python": (_managed, "python-externally-managed:1", 0),
     "xformers-ends-at-hopper": (_hopper_xformers, "attention-extension-lacks-arch:1", 1),
     "flash-attn-of-another-torch": (_flash_of_another_torch, "flash-attention-forced:1", 1),
+    "attention-replaced-by-a-node": (_attention_replaced, "flash-attention-forced:1", 1),
     "flash-attention-in-config": (_flash_in_config, "flash-attention-forced:1", 1),
     "user-site-leak": (_user_site, "python-wrong-interpreter:1", 0),
 }  # fmt: skip

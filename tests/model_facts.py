@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import io
-from pathlib import PurePath
 
 import model_files
 from around import ROOT, join
 
 from klein_doctor.identity.headers import parse
 from klein_doctor.identity.identity import Evidence, judge_file
+from klein_doctor.identity.names import names_of, stem
 from klein_doctor.model import Private
 from klein_doctor.modelfiles import ModelFile, Models, PipelineFolder
-from klein_doctor.probes.model_reader import names_of
 from klein_doctor.recipe_assets import load_assets
 
 _PLACES = {
@@ -42,7 +41,7 @@ def model_file(
     assets = load_assets()
     evidence = Evidence(name, category, size, sha256)
     identity = judge_file(parse(io.BytesIO(start), size), evidence, assets)
-    row = names_of(assets).get(PurePath(name).stem.lower())
+    row = names_of(assets).get(stem(name))
     values = identity._asdict()
     del values["belongs_in"]
     return ModelFile(

@@ -1,6 +1,7 @@
 """Model files for the tests: the real header at the true size, as sparse files.
 
-A file of 8 GB takes tens of kilobytes on disk, because its tensors' data is a hole. Headers are
+A file of 8 GB takes tens of kilobytes on disk, because its tensors' data is a hole but for the last
+bytes: zeros there would say that a download broke off. Headers are
 written as the safetensors library writes them: widest type first, then by name, compact JSON,
 padded with spaces to a multiple of eight bytes.
 """
@@ -19,6 +20,8 @@ from klein_doctor.rows import RECIPES
 TABLES = Path(__file__).parent / "layouts"
 _BITS = {"I64": 64, "F32": 32, "BF16": 16, "F16": 16, "F8_E4M3": 8, "U8": 8, "I8": 8}
 _ORDER = ("I64", "F32", "BF16", "F16", "F8_E4M3", "I8", "U8")
+
+END = b"weights"  # what the last tensor ends with
 
 Table = Mapping[str, Expected]
 
@@ -75,25 +78,30 @@ def header(tensors: Table, metadata: Mapping[str, str] | None = None) -> tuple[b
     return struct.pack("<Q", len(text)) + text, here
 
 
-def put(path: Path, tensors: Table, metadata: Mapping[str, str] | None = None) -> Path:
+def put(
+    path: Path, tensors: Table, metadata: Mapping[str, str] | None = None, end: bytes = END
+) -> Path:
     """Write a sparse safetensors file of the true size."""
     start, length = header(tensors, metadata)
-    return sparse(path, start, len(start) + length)
+    return sparse(path, start, len(start) + length, end[:length])
 
 
-def sparse(path: Path, start: bytes, size: int) -> Path:
-    """A file that begins so and is size bytes long; the rest is a hole."""
+def sparse(path: Path, start: bytes, size: int, end: bytes = b"") -> Path:
+    """A file that begins and ends so and is size bytes long; the rest is a hole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as stream:
         stream.write(start)
         stream.truncate(size)
+        if end:
+            stream.seek(size - len(end))
+            stream.write(end)
     return path
 
 
-def put_real(path: Path, name: str) -> Path:
-    """A published file, by the name of its table, at its true size."""
+def put_real(path: Path, name: str, end: bytes = END) -> Path:
+    """A published file, by the name of its table, at its true size; end b"": all zeros."""
     tensors = table(name)
-    return put(path, tensors, metadata_of(tensors, notes(name).get("metadata", "")))
+    return put(path, tensors, metadata_of(tensors, notes(name).get("metadata", "")), end)
 
 
 def put_gguf(
@@ -119,7 +127,8 @@ def put_gguf(
         here += -(-length // 32) * 32
     out += b"\0" * (-len(out) % 32)
     last = list(tensors.values())[-1][2] if tensors else 0
-    return sparse(path, out, len(out) + here - (-(-last // 32) * 32 - last))
+    size = len(out) + here - (-(-last // 32) * 32 - last)
+    return sparse(path, out, size, END[: max(0, size - len(out))])
 
 
 def _text(text: str) -> bytes:

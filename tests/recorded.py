@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ def load(name: str) -> dict[str, Any]:
     return data
 
 
+@cache
 def report(name: str) -> Report:
     """A machine, judged by today's recipe."""
     data = load(name)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import shutil
 import sys
+import tempfile
 import venv
+from functools import lru_cache
 from pathlib import Path
 
 BOMBS = {
@@ -18,6 +23,29 @@ def make_venv(folder: Path) -> Path:
     """A real environment without pip; returns its interpreter."""
     venv.EnvBuilder(with_pip=False, symlinks=sys.platform != "win32").create(folder)
     return folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+
+
+def venv_with_pip(folder: Path) -> Path:
+    """A real environment with pip, copied from one that is made once; returns its interpreter."""
+    copy_venv(_template(), folder)
+    return folder / "bin" / "python"
+
+
+def copy_venv(source: Path, folder: Path) -> None:
+    """An environment at another place, as if it had been made there."""
+    shutil.copytree(source, folder, symlinks=True)
+    old, new = os.fsencode(source), os.fsencode(folder)
+    for path in (folder / "pyvenv.cfg", *(folder / "bin").iterdir()):
+        if path.is_file() and not path.is_symlink():
+            path.write_bytes(path.read_bytes().replace(old, new))
+
+
+@lru_cache(maxsize=1)
+def _template() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="venv-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    venv.EnvBuilder(with_pip=True, symlinks=sys.platform != "win32").create(folder / "env")
+    return folder / "env"
 
 
 def site_packages(folder: Path) -> Path:

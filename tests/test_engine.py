@@ -143,7 +143,8 @@ def test_exit_codes(verdicts: tuple[Verdict, ...], code: int, strict: int) -> No
 def test_selecting_never_changes_a_verdict(name: str) -> None:
     facts = recorded.report(name).facts
     whole = {f.id: f.verdict for f in judge(facts, RECIPE, catalogue())}
-    for check in catalogue():
+    # Each check on every eighth machine: all of them on all would take a minute and tell no more.
+    for check in list(catalogue())[recorded.names().index(name) % 8 :: 8]:
         alone = judge(facts, RECIPE, catalogue(), Choice((check,)))
         group = {name: v for name, v in whole.items() if name.startswith(check + ":")}
         assert {f.id: f.verdict for f in alone} == (group or {check + ":1": Verdict.SKIPPED})

@@ -137,6 +137,13 @@ def test_the_last_healthy_one_outlives_the_many(well: Report, tmp_path: Path) ->
     assert back is not None and back.created == "2026-11-24T07:00:00Z"
 
 
+def test_two_runs_in_the_same_second_leave_one_snapshot(well: Report, tmp_path: Path) -> None:
+    for _ in range(2):
+        remember(tmp_path, well.target, seen(well, 1))
+    assert len(recall(tmp_path, well.target)) == 1
+    assert recall_healthy(tmp_path, well.target) is not None
+
+
 @pytest.mark.parametrize(
     "damage", ["", "{", "[]", "null", '{"schema": "klein-doctor/snapshot/1"}', "[" * 100_000]
 )

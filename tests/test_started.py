@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import construct
 import pytest
 import recorded
-from command import doctor
+from command import clean_environment, doctor
+from terminal import Terminal
 
 from klein_doctor.model import Known, Private, Report
 from klein_doctor.started import Start, of_this_process, remarks
@@ -50,6 +52,13 @@ BASE = report(kind="conda", prefix=Private.plain("/home/u/miniconda3"), python_f
             report(),
             "Python of the Microsoft Store",
         ),
+        (PLAIN._replace(called=".venv/bin/klein-doctor"), report(), "type .venv/bin/klein-doctor"),
+        (PLAIN._replace(called="/kd/klein-doctor"), report(), "'source /kd/activate'"),
+        (
+            WINDOWS._replace(called=r".venv\Scripts\klein-doctor"),
+            report(),
+            r"'.venv\Scripts\activate' puts it",
+        ),
     ],
 )
 def test_it_is_said_where_it_changes_what_is_seen(start: Start, seen: Report, words: str) -> None:
@@ -78,6 +87,17 @@ def test_nothing_is_said_where_it_does_not(start: Start, seen: Report) -> None:
 def test_this_process_is_read() -> None:
     here = of_this_process()
     assert here.prefix and here.base and here.cwd == os.getcwd()
+
+
+def test_who_types_a_path_is_told_what_to_type(tmp_path: Path) -> None:
+    command = Path(sys.executable).with_name("klein-doctor")
+    judged = ("--assume", "RTX 5070,driver=580", "--route", "comfyui", "--format", "brief")
+    seen = Terminal([str(command), *judged], {**clean_environment(), "PATH": "/usr/bin:/bin"})
+    try:
+        seen.end()
+        assert f"type {command}" in " ".join(seen.text.split())
+    finally:
+        seen.close()
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="needs root, as sudo is")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from klein_doctor.download.faults import DownloadError, Stopped, of_disk
-from klein_doctor.download.part import MODE, lock_of, part_of, read_note
+from klein_doctor.download.part import MODE, drop_empty, lock_of, note_of, part_of, read_note
 from klein_doctor.state import make_folder, own_like_parent
 from klein_doctor.values import printable
 
@@ -53,6 +53,24 @@ def claim(
         with contextlib.suppress(OSError):
             path.unlink()
         lock.release()
+
+
+def tidy_up(destination: Path) -> None:
+    """Remove what a dead doctor left beside a destination and nobody can use: its lock, and a part
+    without a single byte. Where a doctor is at work there, everything stays."""
+    if any(map(os.path.lexists, (lock_of(destination), note_of(destination)))):
+        free = claim(destination, 0.0, threading.Event(), lambda _: None)
+        with contextlib.suppress(DownloadError, OSError), free:
+            drop_empty(destination)
+
+
+def abandon(destination: Path) -> None:
+    """The same after a worker of this process that does not come back: it waits for a name server,
+    say, and does nothing more than end when it wakes."""
+    if read_note(destination).get("pid") == os.getpid():
+        drop_empty(destination)
+        with contextlib.suppress(OSError):
+            lock_of(destination).unlink()
 
 
 def _wait(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from klein_doctor.download import remembered
+from klein_doctor.download.claim import tidy_up
 from klein_doctor.download.faults import DownloadError, Stopped, forbidden
 from klein_doctor.download.jobs import Ask, Errand, is_address, plan
 from klein_doctor.download.leftovers import leftovers, remove
@@ -170,6 +171,8 @@ def _first_line(steps: Sequence[Step], total: int, here: int) -> str:
 
 
 def _do(steps: Sequence[Step], tools: Tools, total: int) -> list[Done]:
+    for step in steps:
+        tidy_up(step.job.destination)
     cramped = _cramped(steps)
     if cramped:
         return cramped

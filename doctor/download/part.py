@@ -89,6 +89,20 @@ def clear(destination: Path) -> None:
         path.unlink()
 
 
+def drop_empty(destination: Path) -> None:
+    """Remove a part of the doctor's without a single byte, and its note; its lock must be held."""
+    if not read_note(destination):
+        return
+    with contextlib.suppress(OSError):
+        part = part_of(destination)
+        if os.path.lexists(part):
+            found = os.lstat(part)
+            if found.st_size or not stat.S_ISREG(found.st_mode):
+                return
+            part.unlink()
+        note_of(destination).unlink()
+
+
 def free_name(path: Path, suffix: str) -> Path:
     """A name for what is set aside: with the suffix, and a number where that is taken."""
     for number in range(1, _MOST_NAMES):
@@ -129,6 +143,8 @@ def read_note(destination: Path) -> dict[str, Any]:
 
 class Part:
     """The part of one destination, open for writing; a context manager that keeps what came.
+
+    Where nothing came, nothing is kept.
 
     tick is told of bytes as they are there, negative where some are given up.
     """
@@ -177,9 +193,15 @@ class Part:
     def __exit__(self, *_: object) -> None:
         self._hasher.close()
         self._flusher.close()
-        if self._handle >= 0:
-            os.close(self._handle)
-            self._handle = -1
+        if self._handle < 0:
+            return
+        empty = self.length > 0 and not os.fstat(self._handle).st_size
+        os.close(self._handle)
+        self._handle = -1
+        if empty:
+            for path in (self.path, note_of(self.destination)):
+                with contextlib.suppress(OSError):
+                    path.unlink()
 
     def write(self, block: bytes) -> None:
         """Append; what was written counts even where the rest fails.

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from klein_doctor.download.faults import of_disk
@@ -39,6 +40,16 @@ def bring(source: Path, destination: Path) -> str:
         return "linked"
     except OSError:  # another file system, one without links, or a file of another user
         return ""
+
+
+def absent(folders: Iterable[Path]) -> list[Path]:
+    """The folders that have to be made for these, those below before those above."""
+    found: set[Path] = set()
+    for folder in folders:
+        while not os.path.lexists(folder) and folder not in found:
+            found.add(folder)
+            folder = folder.parent
+    return sorted(found, key=lambda folder: -len(folder.parts))
 
 
 def settle(destination: Path, rules: AssetRules, store: DigestStore) -> Path | None:

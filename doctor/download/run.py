@@ -12,11 +12,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from klein_doctor.download.claim import claim
+from klein_doctor.download.claim import abandon, claim
 from klein_doctor.download.faults import LOCAL, DownloadError, Stopped, forbidden, of_disk
 from klein_doctor.download.jobs import Job
 from klein_doctor.download.part import Part, kept, lock_of, note_of, tidy, xet_of
-from klein_doctor.download.place import bring, settle
+from klein_doctor.download.place import absent, bring, settle
 from klein_doctor.download.progress import Display
 from klein_doctor.download.reuse import candidates
 from klein_doctor.download.sources import Source, Stream
@@ -209,6 +209,7 @@ def perform(steps: Sequence[Step], tools: Tools, at_once: int) -> list[Done]:
     for number in sorted(range(len(steps)), key=lambda n: -steps[n].job.asset.size):
         waiting.put(number)
     ended: dict[int, Done | BaseException] = {}
+    made = absent(step.job.destination.parent for step in steps)
     workers = [
         # Daemons: what hangs in a read must not keep the user waiting after Ctrl-C.
         threading.Thread(target=_work, args=(steps, waiting, ended, tools), daemon=True)
@@ -226,6 +227,12 @@ def perform(steps: Sequence[Step], tools: Tools, at_once: int) -> list[Done]:
     except KeyboardInterrupt:
         tools.stop.set()
         _settle_down(workers)
+    for number, step in enumerate(steps):
+        if number not in ended:
+            abandon(step.job.destination)
+    for folder in made:
+        with suppress(OSError):  # something is in it
+            folder.rmdir()
     return [_end(step, ended.get(number), tools) for number, step in enumerate(steps)]
 
 

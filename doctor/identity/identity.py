@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from klein_doctor.identity.names import claims_klein, named_variant
 from klein_doctor.identity.recognise import Recognised, as_told, recognise
 from klein_doctor.identity.tensors import Damage, Header, Reading
 from klein_doctor.recipe_assets import AssetRules, Family, KnownFile
@@ -12,6 +13,7 @@ from klein_doctor.values import printable
 # Where ComfyUI would load a file from that is named for diffusers or is one part of several.
 _COMFYUI_FOLDERS = frozenset({"diffusion_models", "unet", "text_encoders", "clip"})
 _PICKLES = (".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl")
+_VARIANTS = ("distilled", "base")
 _FORMATS = {"safetensors": "safetensors", "sft": "safetensors", "gguf": "gguf"}
 DEEP = "klein-doctor identify --deep"
 
@@ -21,11 +23,11 @@ class Identity(NamedTuple):
 
     role: ``transformer``, ``encoder``, ``vae``, ``lora``, ``checkpoint``, ``other`` or "".
     variant: ``distilled``, ``base``, ``part 1 of 2``, "" where the model has none or only the
-    digest would tell. verdict: ``wanted``, ``variant``, ``refused``, ``impostor``, ``damaged`` or
-    ``unknown``. structure: ``exact``, ``family`` or ``none``. digest: ``verified``, ``mismatch``
-    or ``unchecked``. layout: the naming, "" for ComfyUI's own. known: id of the build it is.
-    damage: its kind, "" without. conditioning: as Family. complete: no tensor is missing or of
-    another shape, as far as the family's table is known.
+    digest would tell. verdict: ``wanted``, ``variant``, ``refused``, ``impostor``, ``other``,
+    ``damaged`` or ``unknown``. structure: ``exact``, ``family`` or ``none``. digest: ``verified``,
+    ``mismatch`` or ``unchecked``. layout: the naming, "" for ComfyUI's own. known: id of the build
+    it is. damage: its kind, "" without. conditioning: as Family. complete: no tensor is missing or
+    of another shape, as far as the family's table is known.
     """
 
     role: str
@@ -76,14 +78,15 @@ def judge_file(reading: Reading, evidence: Evidence, assets: AssetRules) -> Iden
     if row is not None and row.id in assets.added:
         found = as_told(found, row, assets)
     if found.kind == "lora":
-        return _lora(found)
+        return _by_name(_lora(found), found, evidence, assets)
     if found.kind == "checkpoint":
-        return _checkpoint(found)
+        return _by_name(_checkpoint(found), found, evidence, assets)
     if found.family is None:
         return _nobody(found, evidence, assets)
     if found.family.verdict in ("refused", "impostor", "unknown"):
-        return _other(found, found.family, row, evidence)
-    return _ours(found, found.family, row, evidence, assets)
+        other = _other(found, found.family, row, evidence)
+        return _by_name(other, found, evidence, assets)
+    return _misnamed(_ours(found, found.family, row, evidence, assets), evidence, assets)
 
 
 # --- what Klein needs ------------------------------------------------------------------------
@@ -97,11 +100,17 @@ def _ours(
     assets: AssetRules,
 ) -> Identity:
     """A file of a wanted family."""
-    identity = _identity(found, family)
+    identity = _of_header(_identity(found, family), found)
     rows = _candidates(found, family, evidence, assets)
     if row is not None and row.family == family.id:
         identity = _of_row(identity, row)._replace(digest="verified")
         return _placed(identity, family, f"the published {row.name}, digest verified", evidence)
+    if evidence.zeros and (rows or found.exact):
+        what = f"{_what(identity, family)}, right in header and size"
+        says = f"but at least its last {evidence.zeros:,} bytes are zeros"
+        digest = "mismatch" if evidence.sha256 else "unchecked"
+        broken = identity._replace(digest=digest)
+        return _broken_off(broken, "zero-tail", f"{what}, {says}", assets)
     if evidence.sha256:
         return _unknown_digest(identity, family, rows, evidence, assets)
     promised = assets.digests.get(evidence.promised)
@@ -152,18 +161,9 @@ def _unknown_digest(
     """Hashed, and no published build has this digest."""
     what = _what(identity, family)
     identity = identity._replace(digest="mismatch")
-    if evidence.zeros:
-        says = (
-            f"damaged: {what}, right in header and size, but at least its last "
-            f"{evidence.zeros:,} bytes are zeros: {assets.damages['zero-tail'].why}"
-        )
-        return identity._replace(verdict="damaged", damage="zero-tail", says=says)
     if evidence.promised and evidence.promised != evidence.sha256:
-        says = (
-            f"damaged: {what}, but its digest is not the one the Hub's record beside it names: "
-            f"{assets.damages['digest'].why}"
-        )
-        return identity._replace(verdict="damaged", damage="digest", says=says)
+        says = f"{what}, but its digest is not the one the Hub's record beside it names"
+        return _broken_off(identity, "digest", says, assets)
     if any(not row.sha256 for row in rows):
         row = next(row for row in rows if not row.sha256)
         says = f"family and size of the published {row.name}, whose digest no table has"
@@ -173,6 +173,18 @@ def _unknown_digest(
         "build"
     )
     return identity._replace(verdict="unknown", says=says)
+
+
+def _broken_off(identity: Identity, kind: str, says: str, assets: AssetRules) -> Identity:
+    """Damaged, though its header is right."""
+    says = f"damaged: {says}: {assets.damages[kind].why}"
+    return identity._replace(verdict="damaged", damage=kind, says=says)
+
+
+def _of_header(identity: Identity, found: Recognised) -> Identity:
+    """With the variant, where the published builds of this very table are all of one."""
+    variants = {row.variant for row in found.exact}
+    return identity._replace(variant=variants.pop()) if len(variants) == 1 else identity
 
 
 def _candidates(
@@ -238,6 +250,15 @@ def _tensors(names: tuple[str, ...]) -> str:
     return "1 tensor is" if len(names) == 1 else f"{len(names)} tensors are"
 
 
+def _misnamed(identity: Identity, evidence: Evidence, assets: AssetRules) -> Identity:
+    """With a word on its name, where that is another build's: one wants other steps."""
+    row = named_variant(evidence.name, assets) if identity.variant in _VARIANTS else None
+    if row is None or row.variant == identity.variant or row.family != identity.family:
+        return identity
+    says = f"{identity.says}; its name is that of the {row.variant} build"
+    return identity._replace(says=says)
+
+
 # --- what it does not need -------------------------------------------------------------------
 
 
@@ -272,6 +293,15 @@ def _other(
     if family.license not in ("", "Apache-2.0"):
         says += f" (license: {family.license})"
     return identity._replace(says=says)
+
+
+def _by_name(
+    identity: Identity, found: Recognised, evidence: Evidence, assets: AssetRules
+) -> Identity:
+    """An impostor is what has a name of Klein's; under its own one it is another model's file."""
+    if identity.verdict != "impostor" or claims_klein(evidence.name, found.family, assets):
+        return identity
+    return identity._replace(verdict="other")
 
 
 def _lora(found: Recognised) -> Identity:

@@ -42,9 +42,11 @@ def look(path: Path, assets: AssetRules, store: DigestStore, sha256: str = "") -
         promised=promised_digest(path, status),
     )
     identity = judge_file(reading, evidence, assets)
-    if digest and identity.digest == "mismatch" and identity.structure == "exact":
-        # Only now is it worth a look at the other end of the file.
-        identity = judge_file(reading, evidence._replace(zeros=zero_tail(path)), assets)
+    if identity.family and not identity.damage and identity.digest != "verified":
+        # Only what its header calls sound is worth a look at the other end of the file.
+        zeros = zero_tail(path)
+        if zeros:
+            identity = judge_file(reading, evidence._replace(zeros=zeros), assets)
     return Looked(path, status.st_size, digest, identity)
 
 

@@ -96,6 +96,8 @@ def judge_pipeline(pipeline: Pipeline) -> Identity:
     if wrong is not None:
         part, looked = wrong
         verdict, why = looked.identity.verdict, looked.identity.says
+        if verdict == "other":
+            verdict = "impostor"
         if verdict in _FINE:  # sound, but not what belongs there
             verdict = "impostor"
             why = f"{looked.path.name} is {why}"

@@ -13,6 +13,8 @@ EXTENSIONS = (
 )  # fmt: skip
 # What makes a folder a diffusers checkout, whole or not.
 PIPELINE_INDEX = "model_index.json"
+# What makes a folder a Python environment: its .pth files are no models.
+_ENVIRONMENT = ("pyvenv.cfg", "conda-meta")
 _MOST_FOLDERS = 20_000
 _DEEPEST = 32
 
@@ -59,6 +61,8 @@ def _walk(
             entries = sorted(found, key=lambda entry: entry.name)
     except OSError as error:
         yield Entry(folder, name, reason(error))
+        return
+    if any(entry.name in _ENVIRONMENT for entry in entries):
         return
     if marker and any(entry.name == marker for entry in entries):
         yield Entry(folder, name, whole=True)

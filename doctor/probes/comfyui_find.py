@@ -36,20 +36,36 @@ class FindError(UsageError):
     """``--comfyui`` names no ComfyUI."""
 
 
-def find(
-    outside: Outside, named: str, python: str, answers: tuple[Answer, ...]
-) -> tuple[Search, Found | None]:
-    """Everything that is there, and the one that is judged.
+def candidates(outside: Outside, named: str) -> list[Found]:
+    """Everything that is there, as files tell it, or the one that is named.
 
     Args:
         named: the folder given by --comfyui, "" none: the code, a portable build's outer folder,
-            a desktop's base folder or installation folder. python: the absolute path given by
-            --python, "" none. answers: what listens on ComfyUI's ports.
+            a desktop's base folder or installation folder.
 
     Raises:
         FindError: ``named`` is given and holds no ComfyUI.
     """
-    found = list(places(outside)) if not named else [_named(outside, named)]
+    return [_named(outside, named)] if named else list(places(outside))
+
+
+def find(
+    outside: Outside,
+    named: str,
+    python: str,
+    answers: tuple[Answer, ...],
+    listed: list[Found] | None = None,
+) -> tuple[Search, Found | None]:
+    """Everything that is there, and the one that is judged.
+
+    Args:
+        named: as for ``candidates``. python: the absolute path given by --python, "" none.
+            answers: what listens on ComfyUI's ports. listed: the candidates where they are known.
+
+    Raises:
+        FindError: as for ``candidates``.
+    """
+    found = candidates(outside, named) if listed is None else listed
     found = _with_running(outside, found, answers, only_known=bool(named))
     chosen, why = _choose(outside, found, python, by_name=bool(named))
     shown = tuple(_shown(outside, each) for each in found)
@@ -58,10 +74,10 @@ def find(
 
 
 def is_vacant(outside: Outside, named: str) -> bool:
-    """Whether a folder that is named is not there, or empty; not so a link to nowhere."""
+    """Whether a folder that is named is empty: what is not there may be a slip of the pen."""
     try:
         path = path_of(outside, named) or outside.here() / named
-        return not names(path) if is_dir(path) else not os.path.lexists(path)
+        return is_dir(path) and not names(path)
     except (OSError, ValueError):
         return False
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice, pairwise
 from pathlib import Path
 
-from klein_doctor.installation import PRIVATE
+from klein_doctor.installation import PRIVATE, Launcher
 from klein_doctor.probes.comfyui_launcher_files import (
     Place,
     background_port,
@@ -21,6 +21,7 @@ from klein_doctor.probes.comfyui_launcher_files import (
 )
 from klein_doctor.probes.found import Found
 from klein_doctor.probes.interpreter import find_executable
+from klein_doctor.probes.launchers import read_launchers
 from klein_doctor.probes.outside import COMFYUI_PORTS, Outside, is_dir, is_file, names
 
 # comfy-cli's own test of what a ComfyUI is: at least four of these.
@@ -84,8 +85,10 @@ def places(outside: Outside) -> tuple[Found, ...]:
 def describe(outside: Outside, place: Place) -> Found:
     """An installation with the Python that it uses and when it was last used."""
     place = _by_surroundings(outside, place)
-    python, source = _python(outside, place)
     base = place.base or place.root
+    bare = Found(place.root, place.kind, place.found_by, None, "", base)
+    launchers = read_launchers(outside, bare, ())
+    python, source = _python(outside, place, launchers)
     times = [each for each in (place.used, _last_used(base)) if each is not None]
     return Found(
         root=place.root,
@@ -96,12 +99,20 @@ def describe(outside: Outside, place: Place) -> Found:
         base=base,
         last_used=max(times, default=None),
         saved=place.saved,
+        ports=_ports(launchers),
     )
 
 
-def configured_ports(outside: Outside) -> tuple[int, ...]:
-    """Ports beyond the usual ones that settings name: comfy-cli's background server, --port."""
-    ports = [background_port(outside)]
+def _ports(launchers: tuple[Launcher, ...]) -> tuple[int, ...]:
+    """The ports that its files start it on."""
+    named = [flag.value.real for each in launchers for flag in each.flags if flag.name == "--port"]
+    return tuple(dict.fromkeys(port for text in named if (port := port_of(text)) is not None))
+
+
+def configured_ports(outside: Outside, found: Sequence[Found] = ()) -> tuple[int, ...]:
+    """Ports beyond the usual ones: of comfy-cli's background server, and where settings and the
+    launchers of what was found say --port."""
+    ports = [background_port(outside), *(port for each in found for port in each.ports)]
     for place in known(outside):
         for saved in place.saved:
             words = [part for word in saved.arguments for part in word.split("=", 1)]
@@ -196,11 +207,14 @@ def _told_by(outside: Outside, place: Place, root: Path) -> Place:
 # --- its Python, its last use ----------------------------------------------------------------
 
 
-def _python(outside: Outside, place: Place) -> tuple[Path | None, str]:
+def _python(
+    outside: Outside, place: Place, launchers: tuple[Launcher, ...]
+) -> tuple[Path | None, str]:
     """The interpreter, and where it is from as Install.python_from.
 
-    A launcher starts its own environment and no other. A clone of one's own runs in what it holds,
-    else in the active environment; comfy-cli takes the active one first.
+    A launcher starts its own environment and no other. A clone of one's own runs in what its files
+    start it with, else in what it holds, else in the active environment; comfy-cli takes the active
+    one before what it holds.
     """
     inner = _ENVIRONMENTS.get(place.kind, ())
     own = [
@@ -210,7 +224,17 @@ def _python(outside: Outside, place: Place) -> tuple[Path | None, str]:
         return own[0] if own else (None, "")
     active = _active(outside)
     order = active + own if place.kind == "comfy-cli" else own + active
+    named = _named_python(launchers)
+    if named is not None and not (order and key_of(order[0][0].parent) == key_of(named.parent)):
+        return named, "launcher"
     return order[0] if order else (None, "")
+
+
+def _named_python(launchers: tuple[Launcher, ...]) -> Path | None:
+    """The interpreter that its files start it with; None where none is there, or they disagree."""
+    named = [each.started for each in launchers if each.started is not None and each.started.there]
+    folders = {key_of(Path(each.folder.real)) for each in named}
+    return Path(named[0].python.real) if len(folders) == 1 else None
 
 
 def _interpreters(folders: tuple[Path, ...]) -> list[Path]:

@@ -16,7 +16,7 @@ from klein_doctor.probes import binary
 from klein_doctor.probes.cuda_libraries import absent
 from klein_doctor.probes.fatbin import read_code
 from klein_doctor.probes.outside import Outside, is_dir, is_file, names
-from klein_doctor.probes.symbols import imported_dlls, unresolved
+from klein_doctor.probes.symbols import STABLE, TORCH, imported_dlls, undefined, unresolved
 from klein_doctor.recipe_attention import ExtensionRow, load_attention
 
 _ENDS = (".so", ".pyd")
@@ -30,6 +30,7 @@ _CUDA_DLL = re.compile(
     re.IGNORECASE,
 )
 _TORCH_DLL = re.compile(r"(?:torch|c10)\w*\.dll", re.IGNORECASE)
+_TORCH_LIBRARY = re.compile(r"lib(?:torch|c10)\w*\.so.*")
 _TORCH_LIBRARIES = ("libc10.so", "libtorch_cpu.so", "libtorch.so", "libtorch_python.so")
 _TORCH_CUDA_LIBRARIES = ("libc10_cuda.so", "libtorch_cuda.so", "libtorch_cuda_linalg.so")
 
@@ -89,6 +90,7 @@ def _binary(
         if windows
         else tuple(absent(outside, Path(torch.location.real), interpreter, [path])),
         undefined=Unknown("not told by a Windows library") if windows else _undefined(torch, path),
+        torch=_of_torch_by_dlls(path, dlls) if windows else _of_torch(path),
     )
 
 
@@ -124,6 +126,25 @@ def _undefined(torch: Package, path: Path) -> Fact[tuple[str, ...]]:
         return Unknown(f"{path.name} cannot be compared with torch: {error}")
     except OSError as error:
         return Unknown(f"{path.name} cannot be compared with torch: {error.strerror or 'error'}")
+
+
+def _of_torch(path: Path) -> Fact[str]:
+    try:
+        asked = undefined(path, TORCH)
+        if not asked and not any(map(_TORCH_LIBRARY.fullmatch, binary.needs(path).libraries)):
+            return Known("")
+    except binary.BinaryError as error:
+        return Unknown(f"{path.name} cannot be read: {error}")
+    except OSError as error:
+        return Unknown(f"{path.name} cannot be read: {error.strerror or 'error'}")
+    stable = bool(asked) and all(name.startswith(STABLE) for name in asked)
+    return Known("stable" if stable else "exact")
+
+
+def _of_torch_by_dlls(path: Path, dlls: Sequence[str]) -> Fact[str]:
+    if not dlls:
+        return Unknown(f"{path.name} names no library that it asks for")
+    return Known("exact" if any(map(_TORCH_DLL.fullmatch, dlls)) else "")
 
 
 def _dlls(path: Path) -> tuple[str, ...]:

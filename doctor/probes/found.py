@@ -18,7 +18,10 @@ class Saved(NamedTuple):
 
 
 class Found(NamedTuple):
-    """An installation as Install has it, with its real paths and the saved arguments."""
+    """An installation as Install has it, with its real paths and the saved arguments.
+
+    ports: those that its launchers' files name.
+    """
 
     root: Path
     kind: str
@@ -29,6 +32,7 @@ class Found(NamedTuple):
     last_used: int | None = None
     port: int | None = None
     saved: tuple[Saved, ...] = ()
+    ports: tuple[int, ...] = ()
 
 
 class Answer(NamedTuple):

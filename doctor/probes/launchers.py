@@ -7,12 +7,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from klein_doctor.installation import Launcher
+from klein_doctor.launched import Started
 from klein_doctor.probes.found import Answer, Found
 from klein_doctor.probes.launch_flags import commands, flags, listen_class
+from klein_doctor.probes.launcher_python import Walk
 from klein_doctor.probes.outside import Outside, names, read_text
 from klein_doctor.shells import COMMENTS, FURTHER, GOES_ON
 
 _KINDS = {".bat": "bat", ".cmd": "bat", ".ps1": "ps1", ".sh": "sh"}
+# Kinds whose environment the user chooses; the others come with theirs.
+OWN_ENVIRONMENT = ("manual", "comfy-cli")
 _MOST_FILES = 40
 _MOST_LINES = 1000
 _MOST_COMMANDS = 20  # of one file
@@ -58,10 +62,10 @@ def read_launchers(
     launchers += [
         _launcher(outside, saved.kind, saved.path, saved.arguments) for saved in found.saved
     ]
-    left = _LONGEST_IN_ALL
+    left, own = _LONGEST_IN_ALL, found.kind in OWN_ENVIRONMENT
     for path in _files(found):
         text = _readable(read_text(path, min(left, _LONGEST_FILE)))
-        launchers += _in_file(outside, path, text)
+        launchers += _in_file(outside, path, text, found.root if own else None)
         left -= len(text)
         if left <= 0 or len(launchers) >= _MOST_LAUNCHERS:
             break
@@ -75,10 +79,11 @@ def _launcher(
     arguments: Sequence[str],
     line: int = 0,
     isolated: bool | None = None,
+    started: Started | None = None,
 ) -> Launcher:
     shown = outside.redactor.path(str(path))
     kept = flags(outside.redactor, arguments)
-    return Launcher(kind, shown, line, kept, listen_class(arguments), isolated)
+    return Launcher(kind, shown, line, kept, listen_class(arguments), isolated, started)
 
 
 def _files(found: Found) -> list[Path]:
@@ -97,17 +102,22 @@ def _files(found: Found) -> list[Path]:
 # --- a file's lines --------------------------------------------------------------------------
 
 
-def _in_file(outside: Outside, path: Path, text: str) -> list[Launcher]:
+def _in_file(outside: Outside, path: Path, text: str, root: Path | None) -> list[Launcher]:
+    """What a file starts. root: of a ComfyUI whose environment the file may choose, else None."""
     shell = _KINDS[path.suffix.lower()]
     if not re.search(r"main\.py|\blaunch\b", text, re.IGNORECASE):
         return []
     variables: dict[str, str] = {}
     found: list[Launcher] = []
+    walk = Walk(outside, path, shell, root) if root is not None else None
     for number, line in _lines(text, shell):
         whole = _resolved(line, shell, variables)
+        if walk is not None:
+            walk.see(_all(whole, shell), line, number)
         for before, after in _starts(whole, shell):
             isolated = _isolated(before)
-            found.append(_launcher(outside, shell, path, after, number, isolated))
+            started = walk.started(before, line, number) if walk is not None else None
+            found.append(_launcher(outside, shell, path, after, number, isolated, started))
             break
         else:
             _assign(whole, shell, variables)
@@ -189,6 +199,14 @@ def _starts(line: str, shell: str, deep: bool = True) -> Iterator[tuple[list[str
             for word in words:
                 if any(sign.isspace() for sign in word):
                     yield from _starts(word, shell, deep=False)
+
+
+def _all(line: str, shell: str) -> list[list[str]]:
+    """The commands of a line, those among them that are given to another program as one word."""
+    found = commands(line, shell)
+    words = [word for command in found for word in command if "$(" not in word]
+    given = [word for word in words if any(sign.isspace() for sign in word)]
+    return [*found, *(command for word in given for command in commands(word, shell))]
 
 
 def _place(words: Sequence[str]) -> int | None:

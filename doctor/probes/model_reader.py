@@ -7,11 +7,12 @@ from pathlib import Path
 
 from klein_doctor.identity.digest import DigestStore, hash_with_bar
 from klein_doctor.identity.look import Looked, look
+from klein_doctor.identity.names import names_of, stem
 from klein_doctor.identity.pipelines import judge_pipeline, read_pipeline
 from klein_doctor.modelfiles import Duplicate, ModelFile, Models, PipelineFolder
 from klein_doctor.probes.models import Place
 from klein_doctor.probes.outside import Outside
-from klein_doctor.recipe_assets import AssetRules, KnownFile, load_assets
+from klein_doctor.recipe_assets import KnownFile, load_assets
 from klein_doctor.values import Private, printable
 
 # Where ComfyUI takes the parts of Klein from; elsewhere only what looks like one is looked into.
@@ -81,7 +82,7 @@ class Reader:
 
     def row_of(self, place: Place) -> KnownFile | None:
         """The published file that has this name, whatever its ending."""
-        return self._named.get(Path(place.name).stem.lower())
+        return self._named.get(stem(place.name))
 
     def fact(self, place: Place, item: Looked) -> ModelFile:
         """As it stands in the facts."""
@@ -152,20 +153,6 @@ def _shown(outside: Outside, unread: list[tuple[Path, str]]) -> tuple[tuple[Priv
         (outside.redactor.path(printable(str(path), 400)), why)
         for path, why in list(dict.fromkeys(unread))[:_MOST_UNREAD]
     )
-
-
-def names_of(assets: AssetRules) -> dict[str, KnownFile]:
-    """The published files of the wanted families, by name without ending; the wanted one first."""
-    wanted = [
-        row
-        for row in assets.files
-        if assets.families[row.family].verdict in ("wanted", "variant")
-        and row.layout != "diffusers"
-    ]
-    found: dict[str, KnownFile] = {}
-    for row in sorted(wanted, key=lambda row: not row.wanted):
-        found.setdefault(Path(row.name).stem.lower(), row)
-    return found
 
 
 def _duplicates(outside: Outside, kept: list[tuple[Place, Looked]]) -> tuple[Duplicate, ...]:

@@ -25,7 +25,8 @@ def main() -> None:
     roots = [Path(root) for root in asked["roots"]]
     scan = read_overrides(outside, roots, (), nodes, asked["seconds"])
     rows = [[each.kind, each.path.real, *each[2:]] for each in scan.overrides]
-    answer = [rows, scan.files, scan.complete, scan.unread]
+    replaced = [[each.path.real, *each[1:]] for each in scan.replaced]
+    answer = [rows, scan.files, scan.complete, scan.unread, replaced]
     sys.stdout.buffer.write(json.dumps(answer).encode("ascii"))
 
 

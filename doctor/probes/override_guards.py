@@ -49,7 +49,7 @@ _QUIET = (ast.Pass, ast.Return, ast.Continue, ast.Break)
 _HARMLESS = frozenset({"dict", "update", "setdefault", "setattr", "putenv", "get", "pop"})
 _IMPORT_ERRORS = ("ImportError", "ModuleNotFoundError")
 _MESSAGE = re.compile(r"print|log|info|warn|debug|write", re.IGNORECASE)
-_TRY: tuple[type[ast.Try], ...] = (ast.Try, getattr(ast, "TryStar", ast.Try))
+TRY: tuple[type[ast.Try], ...] = (ast.Try, getattr(ast, "TryStar", ast.Try))
 _NO_NAMES = frozenset({*KEYS, *CALLS})
 
 
@@ -88,7 +88,7 @@ class Guards:
             return settled is (field == "orelse")
         if isinstance(parent, ast.ExceptHandler):
             return True  # after a failure: a fallback itself
-        if isinstance(parent, _TRY):
+        if isinstance(parent, TRY):
             return _is_tried(parent, field, index)
         if isinstance(parent, (ast.With, ast.AsyncWith)):
             names = [each.context_expr for each in parent.items]

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from klein_doctor.attention import Override, Scan
+from klein_doctor.attention import Override, Replaced, Scan
 from klein_doctor.probes.outside import Outside, names
 from klein_doctor.probes.overrides import read_overrides
 from klein_doctor.values import printable
@@ -37,6 +37,7 @@ def together(*scans: Scan) -> Scan:
         sum(scan.files for scan in scans),
         all(scan.complete for scan in scans),
         sum(scan.unread for scan in scans),
+        tuple(found for scan in scans for found in scan.replaced),
     )
 
 
@@ -63,9 +64,10 @@ def _aside(
             creationflags=flags,
             check=True,
         )
-        rows, files, complete, unread = json.loads(done.stdout)
+        rows, files, complete, unread, others = json.loads(done.stdout)
         overrides = tuple(_override(outside, row) for row in rows)
-        return Scan(overrides, int(files), complete is True, int(unread))
+        replaced = tuple(_replaced(outside, row) for row in others)
+        return Scan(overrides, int(files), complete is True, int(unread), replaced)
     except (OSError, ValueError, TypeError, subprocess.SubprocessError):
         return None
 
@@ -74,7 +76,7 @@ def _override(outside: Outside, row: Sequence[object]) -> Override:
     kind, path, line, how, asks, owner, model, node, klein = row
 
     def public(text: object) -> str:
-        return outside.redactor.text(printable(str(text), _LONGEST)).public
+        return _public(outside, text)
 
     return Override(
         kind=str(kind),
@@ -87,3 +89,25 @@ def _override(outside: Outside, row: Sequence[object]) -> Override:
         node=public(node),
         klein=klein is True,
     )
+
+
+def _replaced(outside: Outside, row: Sequence[object]) -> Replaced:
+    path, line, target, by, calls, needs, turns, masked, when, node = row
+    if not isinstance(calls, list) or not isinstance(needs, list):
+        raise TypeError("no list")
+    return Replaced(
+        path=outside.redactor.path(str(path)),
+        line=int(str(line)),
+        target=_public(outside, target),
+        by=_public(outside, by),
+        calls=tuple(_public(outside, each) for each in calls),
+        needs=tuple(_public(outside, each) for each in needs),
+        turns=turns is True,
+        masked=masked is True,
+        when=str(when),
+        node=_public(outside, node),
+    )
+
+
+def _public(outside: Outside, text: object) -> str:
+    return outside.redactor.text(printable(str(text), _LONGEST)).public

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from klein_doctor.probes.override_guards import Guards
 from klein_doctor.probes.override_names import Names, Value
+from klein_doctor.probes.override_replaced import Swap, swaps
 from klein_doctor.probes.override_tree import Scope, Tree, dotted, last_name, parse, some, text_of
 from klein_doctor.probes.override_trim import trimmed
 from klein_doctor.probes.override_words import (
@@ -22,6 +23,7 @@ from klein_doctor.probes.override_words import (
     VARIABLE,
     XFORMERS_CALL,
     asks_for_other,
+    may_replace,
     names_klein,
 )
 
@@ -51,10 +53,11 @@ class Hit(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What a source asks for; klein: it names Klein, FLUX.2 or Qwen3."""
+    """What a source asks for; klein: it names Klein, FLUX.2 or Qwen3. swaps: what it replaces."""
 
     hits: tuple[Hit, ...]
     klein: bool
+    swaps: tuple[Swap, ...] = ()
 
 
 def read_source(text: str, library: bool) -> Found | None:
@@ -62,14 +65,15 @@ def read_source(text: str, library: bool) -> Found | None:
 
     library: it is imported by something else, so that its ``__main__`` never runs.
     """
-    module = parse(trimmed(text)) or parse(text)
+    replaces = may_replace(text.encode("utf-8", "replace"))
+    module = (None if replaces else parse(trimmed(text))) or parse(text)
     if module is None:
         return None
     tree = Tree(module)
     hits = _Finder(tree, library).hits()
     # Most name it nowhere, not even in a comment.
     klein = bool(hits) and names_klein(text) and any(map(names_klein, _all_words(tree)))
-    return Found(hits, klein)
+    return Found(hits, klein, swaps(tree, Guards(tree, library)) if replaces else ())
 
 
 class _Finder:

@@ -19,6 +19,20 @@ CALLS = {
     "attention_backend": "backend",
 }
 
+# What all attention of a process goes through, or all of ComfyUI's.
+TARGETS = frozenset(
+    {
+        "torch.nn.functional.scaled_dot_product_attention",
+        "comfy.ldm.modules.attention.optimized_attention",
+        "comfy.ldm.modules.attention.optimized_attention_masked",
+        "comfy.ldm.modules.attention.attention_pytorch",
+        "comfy.ldm.flux.math.optimized_attention",
+    }
+)
+_TARGETS = b"(?:scaled_dot_product_attention|optimized_attention(?:_masked)?|attention_pytorch)"
+_SET = re.compile(rb"\." + _TARGETS + rb"[\s\\]*=(?!=)")
+_SET_BY_NAME = re.compile(rb"setattr\b[^\n]{0,200}[\"']" + _TARGETS + rb"[\"']")
+
 # A file without any of these is never decoded.
 TELLING = (
     b"attn_implementation",
@@ -66,6 +80,16 @@ def is_worth_parsing(data: bytes) -> bool:
         return False
     found = _VALUE.search(data) or _KERNEL_VALUE.search(data) or b"attentionbackendname" in data
     return bool(found)
+
+
+def may_replace(data: bytes) -> bool:
+    """Whether a file's bytes set one of the functions that all attention goes through."""
+    if b"attention" not in data:
+        return False
+    words = (b"dot_product_attention", b"optimized_attention", b"attention_pytorch")
+    if not any(word in data for word in words):
+        return False
+    return bool(_SET.search(data) or (b"setattr" in data and _SET_BY_NAME.search(data)))
 
 
 def asks_for_other(value: str) -> bool:

@@ -13,11 +13,11 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from klein_doctor.attention import Override, Scan
+from klein_doctor.attention import Override, Replaced, Scan
 from klein_doctor.probes.outside import Outside, is_dir
 from klein_doctor.probes.override_config import read_config
 from klein_doctor.probes.override_source import Found, read_source
-from klein_doctor.probes.override_words import is_worth_parsing, tells
+from klein_doctor.probes.override_words import is_worth_parsing, may_replace, tells
 from klein_doctor.values import printable
 
 SECONDS = 20.0
@@ -34,7 +34,7 @@ _LONGEST_TEXT = 120
 _SKIPPED = frozenset(
     """
     __pycache__ site-packages dist-packages node_modules venv env virtualenv
-    python_embeded python_embedded tests test docs doc examples web output input temp
+    python_embeded python_embedded tests test tests-unit docs doc examples web output input temp
     """.split()
 )
 # Scripts of a custom node's author, which ComfyUI never runs; elsewhere they are the user's own.
@@ -60,9 +60,9 @@ def read_overrides(
     """Look for overrides.
 
     Args:
-        roots: folders of Python sources, each walked to its ends; a file is one too. configs:
-            diffusers folders, whose components' config.json are read. custom_nodes: the folder
-            whose entries are custom nodes. seconds: when to stop, between two files.
+        roots: folders of Python sources, each walked to its ends; a file, .py or .pth, is one too.
+            configs: diffusers folders, whose components' config.json are read. custom_nodes: the
+            folder whose entries are custom nodes. seconds: when to stop, between two files.
     """
     search = _Search(outside, time.monotonic() + seconds)
     for folder in configs:
@@ -76,6 +76,7 @@ class _Search:
         self._outside = outside
         self._end = end
         self._overrides: list[Override] = []
+        self._replaced: list[Replaced] = []
         self._folders: set[_Identity] = set()
         self._told: set[_Identity] = set()  # files that were parsed
         self._files = self._bytes = self._unread = 0
@@ -84,14 +85,15 @@ class _Search:
     def result(self) -> Scan:
         """Everything found, in order of the paths."""
         found = sorted(self._overrides, key=lambda each: (each.path.real, each.line))
-        return Scan(tuple(found), self._files, self._complete, self._unread)
+        replaced = sorted(self._replaced, key=lambda each: (each.path.real, each.line))
+        return Scan(tuple(found), self._files, self._complete, self._unread, tuple(replaced))
 
     def _is_over(self) -> bool:
         over = (
             self._files >= _MOST_FILES
             or self._bytes >= _MOST_BYTES
             or len(self._folders) >= _MOST_FOLDERS
-            or len(self._overrides) >= _MOST_OVERRIDES
+            or len(self._overrides) + len(self._replaced) >= _MOST_OVERRIDES
             or time.monotonic() >= self._end
         )
         if over:
@@ -129,7 +131,7 @@ class _Search:
             identity = _identity(path)
             if identity is None or identity in self._folders:
                 continue
-            if path.endswith(".py") and not is_dir(Path(path)):
+            if path.endswith((".py", ".pth")) and not is_dir(Path(path)):
                 self._source(path, node, node != "")
                 continue
             self._folders.add(identity)
@@ -169,8 +171,10 @@ class _Search:
             # Python itself reads no such source: nobody can say what it would do.
             narrow = data.decode("utf-16", "ignore").encode("ascii", "ignore")
             self._unread += tells(narrow) and is_worth_parsing(narrow)
-        elif tells(data) and is_worth_parsing(data):
+        elif (tells(data) and is_worth_parsing(data)) or may_replace(data):
             text = _decoded(data) if len(data) <= _LONGEST_PARSED else None
+            if text is not None and path.endswith(".pth"):
+                text = _code(text)
             identity = _identity(path)
             if identity is not None and identity not in self._told:
                 self._told.add(identity)
@@ -221,6 +225,22 @@ class _Search:
                 )
             )
 
+        for swap in found.swaps:
+            self._replaced.append(
+                Replaced(
+                    path=shown,
+                    line=swap.line,
+                    target=swap.target,
+                    by=self._public(swap.by),
+                    calls=tuple(map(self._public, swap.calls)),
+                    needs=tuple(map(self._public, swap.needs)),
+                    turns=swap.turns,
+                    masked=swap.masked,
+                    when=swap.when,
+                    node=name,
+                )
+            )
+
     def _public(self, text: str) -> str:
         """A stranger's text as it may be shown anywhere: one with a path may name its user."""
         return self._outside.redactor.text(printable(text, _LONGEST_TEXT)).public
@@ -244,6 +264,12 @@ def _decoded(data: bytes) -> str | None:
         return data.decode(name).replace("\r\n", "\n").replace("\r", "\n")
     except (LookupError, ValueError, MemoryError):
         return None
+
+
+def _code(text: str) -> str:
+    """The lines of a .pth file that Python runs, by their numbers; the others are folders."""
+    lines = text.split("\n")
+    return "\n".join(line if line.startswith(("import ", "import\t")) else "" for line in lines)
 
 
 def _node_of(root: Path, custom_nodes: Path | None) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from klein_doctor.installation import Surroundings
+from klein_doctor.launched import Moved
 from klein_doctor.model import Interpreter, Known
-from klein_doctor.probes.interpreter import prefix_of, user_base
+from klein_doctor.probes.interpreter import find_executable, prefix_of, user_base
+from klein_doctor.probes.launch_flags import split
 from klein_doctor.probes.outside import Outside, is_dir, is_file, names, read_text
 from klein_doctor.probes.packages import records
 from klein_doctor.probes.shims import behind
@@ -18,6 +21,11 @@ _LONGEST = 120
 _MOST_PLACES = 200
 _MOST_SHADOWS = 16
 _CUDA = re.compile(r"lib(?:cudart|cublas|cublasLt|cudnn\w*)\.so(?:\.[0-9.]+)?", re.ASCII)
+_VIRTUAL_ENV = re.compile(
+    r"^[ \t]*@?(?:set[ \t]+|export[ \t]+)?(\"?)VIRTUAL_ENV=([^\r\n]{1,4096})",
+    re.IGNORECASE | re.MULTILINE,
+)
+_WHOLE = re.compile(r"(?:/|[A-Za-z]:[\\/])[^$%!`\0]*")
 _WINDOWS_NAMES = {"python": ("python.exe",), "pip": ("pip.exe", "pip3.exe"), "uv": ("uv.exe",)}
 _NAMES = {"python": ("python3", "python"), "pip": ("pip", "pip3"), "uv": ("uv",)}
 
@@ -47,6 +55,7 @@ def read_surroundings(
         doctor_inside=_same(Path(outside.prefix), Path(interpreter.prefix.real)),
         shadowing=tuple(redact(str(folder)) for folder in _shadowing(outside, interpreter)),
         path_uv=None if interpreter.has_pip else _on_path(outside, "uv") is not None,
+        moved=_moved(outside, interpreter),
     )
 
 
@@ -184,6 +193,43 @@ def _is_target(program: Path, interpreter: Interpreter) -> bool:
         return _same(prefix, own)
     # Several Pythons share /usr/bin: there the file that is started tells.
     return _real(str(program)) == _real(str(target)) and is_file(program)
+
+
+# --- where it leads as an environment --------------------------------------------------------
+
+
+def _moved(outside: Outside, interpreter: Interpreter) -> Moved | None:
+    """Where its scripts lead, None where they lead to it; they keep the place it was made at."""
+    if interpreter.kind not in ("venv", "uv venv"):
+        return None
+    prefix = Path(interpreter.prefix.real)
+    on = next((each for each in _switched_on(outside, prefix)), None)
+    folder = outside.at(on) if on is not None else None
+    if folder is not None and _same(folder, prefix):
+        folder = None
+    pips = (named_python(read_text(prefix / "bin" / name, 4096)) for name in _NAMES["pip"])
+    named = next((pip for pip in pips if pip and pip != "env"), "")
+    pip = outside.at(named) if named else None
+    if pip is not None and _is_target(pip, interpreter):
+        pip = None
+    if folder is None and pip is None:
+        return None
+    redact = outside.redactor.path
+    return Moved(
+        activates=redact(str(folder)) if folder is not None else None,
+        there=folder is not None and is_file(find_executable(folder)),
+        pip=redact(str(pip)) if pip is not None else None,
+    )
+
+
+def _switched_on(outside: Outside, prefix: Path) -> Iterator[str]:
+    """The folders that an activation script sets VIRTUAL_ENV to, written out in full."""
+    text = read_text(prefix / ("Scripts/activate.bat" if outside.windows else "bin/activate"))
+    for quoted, value in _VIRTUAL_ENV.findall(text):
+        # venv quotes it anew since Python 3.13; uv can make one that finds its own place.
+        words = split(value, outside.windows) if not quoted else [value.partition('"')[0]]
+        if words and _WHOLE.fullmatch(words[0]):
+            yield words[0]
 
 
 # --- CUDA libraries that come before torch's own ---------------------------------------------

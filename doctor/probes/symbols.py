@@ -32,6 +32,9 @@ TORCH = (
     b"torch_",
     b"THP",
 )
+# Those of TORCH that a later torch keeps: what was built against them alone goes on loading
+# (docs.pytorch.org, "LibTorch Stable ABI").
+STABLE = ("aoti_torch_", "torch_")
 _FIRST = 20
 
 _SYMBOL = struct.Struct("<IBBHQQ")  # name, binding and type, visibility, section, value, size

@@ -73,10 +73,18 @@ def _introduce(stream: TextIO) -> None:
 def _narrate(act: Act, number: int, stream: TextIO) -> None:
     stream.write(f"{number}. {act.name}: {act.title}  [{_MARKS[act.ok]}, {act.seconds:.1f} s]\n")
     for line in act.lines:
-        for part in textwrap.wrap(line, _WIDTH, initial_indent=" " * 5, subsequent_indent=" " * 7):
+        for part in _wrapped(line, _WIDTH, " " * 5, " " * 7):
             stream.write(part + "\n")
-    for line in textwrap.wrap(act.says, _WIDTH - 3):
-        stream.write(f"   {line}\n")
+    for line in _wrapped(act.says, _WIDTH, " " * 3, " " * 3):
+        stream.write(line + "\n")
+
+
+def _wrapped(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
+    """The lines of a text; names and paths stay whole."""
+    return textwrap.wrap(
+        text, width, initial_indent=first, subsequent_indent=rest,
+        break_on_hyphens=False, break_long_words=False,
+    )  # fmt: skip
 
 
 def _end(acts: list[Act], top: Path, keep: bool, stream: TextIO) -> None:
@@ -90,7 +98,7 @@ def _end(acts: list[Act], top: Path, keep: bool, stream: TextIO) -> None:
             f"Rehearsal: the chain works as far as it could be tried; left out: {', '.join(left)}."
         )
     text += f" The folder is {top}." if keep else " The folder is gone."
-    for line in textwrap.wrap(text, _WIDTH):
+    for line in _wrapped(text, _WIDTH):
         stream.write(line + "\n")
 
 

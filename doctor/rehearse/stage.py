@@ -117,7 +117,7 @@ class Stage:
 
     def _packages(self) -> None:
         old = trio("2.11.0", "0.26.0", cuda="12.6", archs=_OLD)
-        self.index.add(*trio(), *trio("2.11.0", "0.26.0"), index="cu130")
+        self.index.add(*trio(), *trio("2.11.0", "0.26.0")[:2], index="cu130")
         folder = self.comfyui / ".venv"
         tree.put_environment(folder)
         site = tree.site_packages(folder)

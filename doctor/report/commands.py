@@ -15,13 +15,31 @@ def command_lines(report: Report, repair: Repair, form: str) -> list[str]:
 
 
 def argv_lines(report: Report, commands: Sequence[Sequence[str | Private]], form: str) -> list[str]:
-    """Argument lists, one line each."""
+    """Argument lists, one line each; the doctor's own name what was named when it judged."""
     system = report.facts.system
     windows = isinstance(system, Known) and system.value.os == "windows"
     return [
-        " ".join(_quoted(_shown(argument, form, windows), windows) for argument in command)
+        " ".join(
+            _quoted(_shown(argument, form, windows), windows)
+            for argument in (*command, *_named(report, command))
+        )
         for command in commands
     ]
+
+
+def _named(report: Report, command: Sequence[str | Private]) -> list[str | Private]:
+    """Which ComfyUI and which Python, where options said it: another run would find others."""
+    if command[0] != "klein-doctor" or not {*command[1:2]} & {"--fix", "download", "generate"}:
+        return []
+    aim = report.target
+    named: tuple[tuple[bool, str, Private], ...] = (
+        (aim.comfyui_from == "--comfyui", "--comfyui", aim.comfyui),
+        (aim.python_from == "--python" and command[1] != "download", "--python", aim.python),
+    )
+    told: list[str | Private] = []
+    for is_named, option, value in named:
+        told += [option, value] if is_named and option not in command else []
+    return told
 
 
 def _shown(argument: str | Private, form: str, windows: bool) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from klein_doctor.download.run import Done
 
 SCHEMA = "klein-doctor/download/1"
-_WIDTH = 88
+_WIDTH = 80
 _INDENT = " " * 10
 _SAYS = {
     "here": "digest verified",
@@ -70,12 +70,16 @@ def render_json(summary: Summary, stream: TextIO) -> None:
 
 def render_text(summary: Summary, stream: TextIO) -> None:
     """One line a file, what it says below, and what to do next."""
+    told = None
     for done in summary.done:
         stream.write(f"{done.state:<10}{shown(done.job.destination)}\n")
-        says = done.fault.says if done.fault is not None else _says(done)
-        _wrapped(says, stream)
-        if done.fault is not None and done.fault.do:
-            _wrapped(f"What to do: {done.fault.do}", stream)
+        if done.fault is None or done.fault != told:
+            _wrapped(done.fault.says if done.fault is not None else _says(done), stream)
+            if done.fault is not None and done.fault.do:
+                _wrapped(f"What to do: {done.fault.do}", stream)
+        else:
+            _wrapped("as above", stream)
+        told = done.fault
         if done.aside is not None:
             _wrapped(f"what had this name is kept as {shown(done.aside)}", stream)
         if done.kept and done.state in ("failed", "stopped"):
@@ -95,7 +99,7 @@ def _ending(summary: Summary, stream: TextIO) -> None:
             f"in {folders[0]}{more}; 'klein-doctor download --sweep' removes them.\n"
         )
     unfinished = any(done.state in ("failed", "stopped") for done in summary.done)
-    if summary.exit_code in (Exit.TRY_AGAIN, Exit.INTERRUPTED):
+    if summary.exit_code in (Exit.TRY_AGAIN, Exit.INTERRUPTED) and not summary.dry_run:
         stream.write("Next: the same command again; it goes on where this one ended.\n")
     elif not unfinished and not summary.dry_run:
         stream.write("Next: klein-doctor\n")

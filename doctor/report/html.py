@@ -66,7 +66,7 @@ def _header(report: Report) -> str:
     when = f"{_text(report.created[:10])} {_text(report.created[11:16])} UTC"
     return (
         f"<header>\n{badge(kind, word)}\n<h1>{_text(words.headline(report))}</h1>\n"
-        f'<p class="soft">FLUX.2 [klein] 4B on {_text(words.card_line(report))}, '
+        f'<p class="soft">FLUX.2 [klein] 4B, card: {_text(words.card_line(report))}, '
         f"by {ROUTES.get(report.route, 'diffusers')}. {when}, {note}.</p>\n</header>\n"
     )
 

@@ -27,6 +27,8 @@ class Page(Protocol):
 
     def wrapped(self, value: str, style: str, indent: int) -> None: ...
 
+    def command(self, line: str) -> None: ...
+
 
 def write(page: Page, report: Report) -> None:
     """The steps as they ended; of a plan that was not carried out, the steps themselves."""
@@ -54,7 +56,7 @@ def _planned(page: Page, report: Report, number: int, step: Step) -> None:
     page.row(f"{number}.", f"{step.title} ({facts})")
     if step.grade == "manual":
         for line in argv_lines(report, step.commands, page.form):
-            page.row("", line, "cyan")
+            page.command(line)
         return
     for path in step.paths:
         page.row("writes", getattr(path, page.form))
@@ -70,4 +72,4 @@ def _ended(page: Page, report: Report, result: Result) -> None:
     page.row(label, says.get(result.state, f"{result.step.title}: {result.says}"), style)
     if result.state == "manual":
         for line in argv_lines(report, result.step.commands, page.form):
-            page.row("", line, "cyan")
+            page.command(line)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TextIO
 
+from rich.cells import cell_len
 from rich.console import Console
+from rich.containers import Lines
 from rich.text import Text
 
 from klein_doctor.model import Finding, Report, Verdict, known
@@ -98,7 +101,7 @@ class _Page:
             text.append(" " * gap).append(right, "dim")
             self.line(text, indent)
         else:
-            for part in text.wrap(self.console, self.console.width - indent):
+            for part in _parts(text, self.console.width - indent):
                 self.line(part, indent)
             self.line(Text(right, "dim"), indent + 2)
 
@@ -109,7 +112,7 @@ class _Page:
     def row(self, label: str, value: str, style: str = "") -> None:
         """A label and a text that wraps below itself."""
         width = max(20, self.console.width - _LABEL - 2)
-        for number, part in enumerate(Text(value, style).wrap(self.console, width)):
+        for number, part in enumerate(_parts(Text(value, style), width)):
             head = Text().append(f"  {label if number == 0 else '':<{_LABEL}}", "dim")
             self.line(head.append_text(part))
 
@@ -121,7 +124,11 @@ class _Page:
         for number, repair in enumerate(finding.fixes):
             self.row("Fix" if number == 0 else "or", repair.summary)
             for line in command_lines(self.report, repair, self.form):
-                self.line(Text(line, "cyan"), 4)
+                self.command(line)
+
+    def command(self, line: str) -> None:
+        """What is typed: in one line, whatever its length."""
+        self.line(Text(line, "cyan"), 4)
 
     def followers(self, findings: tuple[Finding, ...]) -> None:
         if findings:
@@ -193,6 +200,9 @@ class _Page:
         # A healthy machine's report keeps to ten lines; that ComfyUI's own was judged goes first.
         if not (tip and self.report.target.python_from == "comfyui"):
             self.wrapped(f"Judged: the Python in {where} ({chosen})", "", 1)
+        if self.report.target.assumed:
+            assumed = f"Assumed, not measured: {self.report.target.assumed}"
+            self.wrapped(assumed, "yellow", 1)
         others = words.other_installs(self.report, self.form)
         if others:
             search = known(self.report.facts.search)
@@ -210,8 +220,23 @@ class _Page:
 
     def wrapped(self, value: str, style: str, indent: int) -> None:
         width = max(20, self.console.width - indent - 2)
-        for number, part in enumerate(Text(value, style).wrap(self.console, width)):
+        for number, part in enumerate(_parts(Text(value, style), width)):
             self.line(part, indent + (2 if number else 0))
+
+
+def _parts(text: Text, width: int) -> Lines:
+    """The lines of a text. A path stays whole, even a long one, so that it can be copied."""
+    at: list[int] = []
+    room = width
+    for word in re.finditer(r"\S+\s*", text.plain):
+        if cell_len(word[0].rstrip()) > room and room < width:
+            at.append(word.start())
+            room = width
+        room -= cell_len(word[0])
+    lines = text.divide(at)
+    for line in lines:
+        line.rstrip()
+    return lines
 
 
 def _next(report: Report) -> str:

@@ -50,6 +50,7 @@ _DECISIVE = {"gpu-not-found", "gpu-hidden", "driver-too-old", "torch-lacks-arch"
 CHOSEN = {
     "--python": "named by --python",
     "server": "it runs ComfyUI now",
+    "launcher": "named by what starts ComfyUI",
     "comfyui": "ComfyUI's",
     "VIRTUAL_ENV": "the active environment",
     "CONDA_PREFIX": "the active conda environment",

@@ -59,6 +59,7 @@ class Child:
             StepFailed: it cannot be started, ran out of time, or ended with another code than 0.
         """
         left = self.left_s()
+        deadline = left is not None and left < limit_s
         limit_s = limit_s if left is None else min(limit_s, max(left, 0.0))
         both = {**self._env, **(env or {})}
         try:
@@ -87,7 +88,8 @@ class Child:
                 reader.join(GRACE_S)
         name = Path(argv[0]).name
         if late:
-            raise StepFailed(f"{name} did not end in the time there was", again=True)
+            until = "the deadline" if deadline else f"the limit of {limit_s:.0f} s"
+            raise StepFailed(f"{name} was still at work at {until}", again=True)
         if process.returncode:
             said = self.telling(list(tail)) or f"it ended with code {process.returncode}"
             raise StepFailed(f"{name} says: {said}")

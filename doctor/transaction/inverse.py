@@ -258,9 +258,12 @@ def _drop_empty(folder: str, kept: set[str]) -> None:
 
 
 def _fetched(record: Record, _: Journal, __: StepRecord) -> list[str]:
+    from klein_doctor.download.claim import tidy_up
+
     path = Path(record["path"])
     if os.path.lexists(path):
         os.rename(path, unused(path.with_name(f"{path.name}.parked"), at_end=True))
+    tidy_up(path)  # what came of it so far stays beside it, to go on from
     return []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -190,7 +191,12 @@ def called(
         says = error.says.removeprefix(f"{Path(argv[0]).name} says: ")
         if says == error.says:
             raise
-        again = any(word in says.lower() for word in _NETWORK)
+        away = next((line for line in lines if _UNREACHED.search(line)), None)
+        if away is not None and "no matching distribution" in says.lower():
+            reason = _REASON.search(away)
+            told_why = f" ({printable(reason[1], 100)})" if reason else ""
+            says = f"the package index could not be reached{told_why}: {says}"
+        again = away is not None or any(word in says.lower() for word in _NETWORK)
         raise StepFailed(f"{tool} says: {says}{_why(lines)}", again=again) from error
 
 
@@ -211,6 +217,15 @@ _NETWORK = (
     "connection", "timed out", "incompleteread", "incomplete", "temporary failure", "broken",
     "max retries", "failed to fetch", "failed to download", "unreachable", "do not match the hash",
 )  # fmt: skip
+
+
+# What pip says on its way of an index that it does not reach, before it ends with "no matching
+# distribution", as if the package did not exist.
+_UNREACHED = re.compile(
+    r"after connection broken by|Could not fetch URL|Cannot connect to proxy|"
+    r"Failed to establish a new connection|name resolution"
+)
+_REASON = re.compile(r"\[Errno -?\d+\] ([\w ,.-]+)")
 
 
 def named(change: Change) -> list[str]:

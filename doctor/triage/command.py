@@ -81,6 +81,8 @@ def _given(options: argparse.Namespace, outside: Outside, note: Callable[[str], 
         return _Given(_chunks(sys.stdin.buffer), False)
     if not words:
         return _own_log(options, outside, note)
+    if not any(word.strip() for word in words):
+        raise UsageError("triage: those words are empty; name a file, - or what is wrong")
     path = Path(words[0])
     if len(words) == 1 and _exists(path):
         if not path.is_file() and path.is_dir():

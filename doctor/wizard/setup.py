@@ -177,7 +177,9 @@ class _Session:
         choices = tuple(q.Choice(n, f"{n:>2}. {row.step.title}") for n, row in ours.items())
         question = q.Question(a.STEPS, "What is to be done? The ticked steps.", choices, "")
         chosen = self.asking.many(question, [n for n, row in ours.items() if row.tick])
-        return self._torch(rows, tuple(row.step for n, row in ours.items() if n in chosen))
+        steps = tuple(row.step for n, row in ours.items() if n in chosen)
+        there = known(prepared.report.facts.torch) is not None
+        return self._torch(rows, steps) if there else steps
 
     def _torch(self, rows: Sequence[Row], steps: tuple[Step, ...]) -> tuple[Step, ...]:
         """The steps without PyTorch's where it is not to be replaced."""

@@ -6,12 +6,14 @@ import around as a
 import construct as c
 import constructed
 import pytest
-from judging import FAIL, PASS, UNKNOWN, WARN, alone, judge_one, silent, verdict_of
+from judging import FAIL, PASS, RECIPE, UNKNOWN, WARN, alone, judge_one, silent, verdict_of
 from model_facts import healthy, model_file, models, pipeline
 
+from klein_doctor.engine import judge
 from klein_doctor.installation import CustomNodes
 from klein_doctor.model import Facts, Known, Outcome, Private, Unknown
 from klein_doctor.modelfiles import Duplicate, ModelFile, Models
+from klein_doctor.registry import catalogue
 
 T, E, V = "flux-2-klein-4b-fp8", "qwen3-4b", "flux2-vae"
 ALL = ("transformer-missing", "encoder-missing", "vae-missing", "transformer-wrong",
@@ -158,6 +160,43 @@ def test_the_base_where_the_distilled_is_meant(table: str) -> None:
     assert alone("base-for-distilled", three(t=misnamed)) is FAIL
     assert alone("base-for-distilled", three(t=own, other=model_file(T))) is PASS
     assert alone("base-for-distilled", three(t=model_file("flux2-klein-4b"))) is PASS
+
+
+def test_a_base_with_a_digest_nobody_knows_is_still_the_base() -> None:
+    name = "flux-2-klein-4b-fp8.safetensors"
+    hashed = model_file("flux-2-klein-base-4b-fp8", name=name, sha256="0" * 64)
+    assert hashed.digest == "mismatch"
+    assert alone("base-for-distilled", three(t=hashed)) is FAIL
+
+
+@pytest.mark.parametrize(
+    ("place", "other", "checks"),
+    [
+        ("e", model_file("t5xxl_fp16", "text_encoders"), ("encoder-wrong", "pair-mismatch")),
+        ("e", model_file("qwen_3_8b", "text_encoders"), ("encoder-wrong", "pair-mismatch")),
+        ("t", model_file("flux1-dev"), ("transformer-wrong",)),
+        ("t", model_file("flux-2-klein-9b"),
+         ("transformer-wrong", "license-non-commercial", "pair-mismatch")),
+        ("v", model_file("sdxl-vae", "vae"), ("vae-wrong",)),
+    ],
+)  # fmt: skip
+def test_a_damaged_file_is_the_finding_and_not_its_neighbour(
+    place: str, other: ModelFile, checks: tuple[str, ...]
+) -> None:
+    cut = model_file({"t": T, "e": E, "v": V}[place], cut=100_000)
+    facts = three(**{place: cut, "other": other})
+    found = judge(facts, RECIPE, catalogue())
+    assert [f.check for f in found if f.verdict is FAIL] == ["asset-damaged"]
+    assert all(silent(check, facts) for check in checks)
+    # Without the damaged one it is what is there in its place.
+    assert alone(checks[0], three(**{place: other})) is FAIL
+
+
+def test_what_has_the_name_of_a_damaged_file_makes_room_for_it() -> None:
+    cut = model_file(E, name="mine.safetensors", cut=1000)
+    named = model_file("t5xxl_fp16", "text_encoders", "qwen_3_4b.safetensors")
+    found = outcome("encoder-wrong", three(e=cut, other=named))
+    assert found.verdict is FAIL and [r.id for r in found.fixes] == ["rename-asset"]
 
 
 DAMAGES = [

@@ -10,7 +10,7 @@ from judging import FAIL, PASS, UNKNOWN, WARN, alone, judge_one
 
 from klein_doctor.attention import Scan
 from klein_doctor.installation import Setting
-from klein_doctor.model import Facts, Known, Private, Unknown
+from klein_doctor.model import Facts, Known, Private, Unknown, known
 
 FORCED = "flash-attention-forced"
 
@@ -55,6 +55,18 @@ def test_the_argument_without_the_package_stops_comfyui() -> None:
     assert found.subject.public == "~/ComfyUI/run.bat:1"
 
 
+def test_the_argument_of_the_next_start_is_told_beside_a_server() -> None:
+    facts = started(c.machine(), "--use-flash-attention")
+    comfyui = known(facts.comfyui)
+    server = a.launcher("server", "~/ComfyUI", line=0)
+    beside = comfyui._replace(launchers=(server, *comfyui.launchers))
+    found = judge_one(FORCED, facts._replace(comfyui=Known(beside)))
+    assert found.verdict is WARN
+    assert "started without it; started so, ComfyUI ends at once" in found.detail
+    assert found.subject is not None and found.subject.public == "~/ComfyUI/run.bat:1"
+    assert [fix.id for fix in found.fixes] == ["release-flags"]
+
+
 def test_the_argument_with_a_package_that_serves_the_card_is_a_warning() -> None:
     facts = started(f.has(c.machine(), f.extension()), "--use-flash-attention")
     found = judge_one(FORCED, facts)
@@ -73,6 +85,14 @@ def test_the_argument_with_a_package_that_cannot_load_stops_comfyui() -> None:
     broken = f.extension("flash-attn", "2.8.3", f.binary(undefined=("_ZN3c10a",)))
     facts = started(f.has(c.machine(), broken), "--use-flash-attention")
     assert alone(FORCED, facts) is FAIL
+
+
+def test_the_argument_with_a_package_whose_compiled_part_is_missing_stops_comfyui() -> None:
+    hollow = f.extension("flash-attn", "2.8.3")._replace(binaries=())
+    found = judge_one(FORCED, started(f.has(c.machine(), hollow), "--use-flash-attention"))
+    assert found.verdict is FAIL
+    assert "cannot load" in found.detail
+    assert "ends at once" in found.detail
 
 
 def test_the_variable_of_diffusers_does_not_matter_to_comfyui() -> None:

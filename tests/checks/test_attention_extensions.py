@@ -179,6 +179,35 @@ def test_a_broken_xformers_is_what_comfyui_goes_without() -> None:
     assert "goes without" in found.detail
 
 
+HOLLOW = (
+    ("flash-attn", "2.8.3"), ("flash-attn-3", "3.0.0"), ("xformers", "0.0.35"),
+    ("sageattention", "2.2.0+cu128torch2.7.1"), ("sageattn3", "1.0.0"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "version"), HOLLOW)
+def test_a_package_without_its_compiled_part_cannot_load(name: str, version: str) -> None:
+    facts = f.has(c.machine(), f.extension(name, version)._replace(binaries=()))
+    found = judge_one(BROKEN, facts)
+    assert found.verdict is WARN
+    assert found.title == f"{name} {version} cannot load: its compiled part is missing"
+    assert any(f"pip uninstall --yes {name}" in line for line in commands(found))
+    assert silent(LACKS, facts)  # said once
+
+
+def test_flash_attn_without_its_compiled_part_ends_the_start_it_is_asked_for_in() -> None:
+    facts = f.has(c.machine(), f.extension("flash-attn", "2.8.3")._replace(binaries=()))
+    facts = started(facts, "--use-flash-attention")
+    assert alone(BROKEN, facts) is FAIL
+    assert "flash_attn_2_cuda" in judge_one(BROKEN, facts).detail
+
+
+@pytest.mark.parametrize("version", ["", "unknown", "0.0.99"])
+def test_nothing_is_missed_of_a_version_nobody_knows(version: str) -> None:
+    facts = f.has(c.machine(), f.extension("xformers", version)._replace(binaries=()))
+    assert alone(BROKEN, facts) is PASS
+
+
 def test_what_could_not_be_compared_is_unknown_but_on_windows() -> None:
     facts = f.has(c.machine(), f.extension("flash-attn", "2.8.3", f.binary(undefined=None)))
     assert alone(BROKEN, facts) is UNKNOWN
@@ -194,9 +223,18 @@ def test_what_could_not_be_compared_is_unknown_but_on_windows() -> None:
     [("1.0.6", WARN), ("2.0.1", WARN), ("2.1.1", PASS), ("2.2.0+cu128torch2.7.1", PASS)],
 )
 def test_sage_attention_by_its_version_on_an_rtx_50(version: str, verdict: object) -> None:
-    sage = f.extension("sageattention", version)._replace(binaries=())
+    sage = f.extension("sageattention", version, f.binary("sageattention/_qattn_sm80.abi3.so"))
     assert alone(SAGE, f.has(c.machine(), sage)) is verdict
     assert alone(LACKS, f.has(c.machine(), sage)) is PASS  # said once
+
+
+def test_a_sage_attention_of_python_alone_compiles_when_it_runs() -> None:
+    sage = f.extension("sageattention", "1.0.6")._replace(binaries=())
+    assert alone(BROKEN, f.has(c.machine(), sage)) is PASS
+    assert alone(SAGE, f.has(c.machine(), sage)) is WARN
+    found = judge_one(LACKS, f.has(c.machine(), sage))
+    assert found.verdict is PASS  # said once
+    assert found.title == "sageattention compiles its code when it runs"
 
 
 def test_an_old_sage_attention_suits_an_older_card() -> None:

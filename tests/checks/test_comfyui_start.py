@@ -64,9 +64,7 @@ def test_the_widest_of_several_is_told_and_all_are_listed() -> None:
     assert found.evidence["places"] == tuple(way.path for way in ways)
 
 
-def test_what_runs_is_what_counts() -> None:
-    found = judge_one("comfyui-exposed", started(runs(), script(listen="any")))
-    assert found.verdict is PASS
+def test_what_runs_comes_before_what_would_start_it() -> None:
     found = judge_one("comfyui-exposed", started(runs(listen="any"), script()))
     assert found.title == "ComfyUI is open to others" and found.fixes[0].grade == "manual"
 
@@ -177,6 +175,20 @@ def test_normalvram_is_gone_from_a_version_on(version: str, verdict: object) -> 
 def test_a_server_that_runs_did_start() -> None:
     assert alone("comfyui-flags-harmful", started(runs("--use-sage-attention"))) is PASS
     assert alone("comfyui-flags-harmful", started(runs("--novram"))) is WARN
+
+
+def test_what_starts_it_the_next_time_counts_beside_a_server() -> None:
+    facts = started(runs(), script("--use-sage-attention", line=4))
+    found = judge_one("comfyui-flags-harmful", facts)
+    assert found.verdict is WARN and "line 4" in found.detail
+    assert "started without it" in found.detail
+    # It runs with it, so the file alone is what is told.
+    facts = started(runs("--use-sage-attention"), script("--use-sage-attention"))
+    found = judge_one("comfyui-flags-harmful", facts)
+    assert found.verdict is WARN and "started without it" not in found.detail
+    assert alone("comfyui-flags-harmful", started(runs(), script("--cpu"))) is PASS
+    found = judge_one("comfyui-exposed", started(runs(), script(listen="any")))
+    assert found.verdict is WARN and found.title == "ComfyUI would be open to others"
 
 
 def test_the_portables_file_for_the_processor_is_no_fault() -> None:

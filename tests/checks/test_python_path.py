@@ -8,6 +8,7 @@ import pytest
 from judging import FAIL, PASS, UNKNOWN, WARN, alone, commands, judge_one, silent
 
 from klein_doctor.installation import Setting
+from klein_doctor.launched import Moved, Started
 from klein_doctor.model import Facts, Interpreter, Known, Unknown
 
 NOT_READ = Unknown("not read")
@@ -129,6 +130,52 @@ def test_a_portable_is_started_with_or_without_them(isolated: bool, says: str) -
     facts = facts._replace(comfyui=Known(a.comfyui(a.PORTABLE, "portable", launchers=(way,))))
     found = judge_one("python-wrong-interpreter", facts)
     assert found.verdict is WARN and says in found.detail
+
+
+MOVED = Moved(a.plain("~/old"), False, a.plain("~/old/bin/python"))
+
+
+def started(folder: str, **changes: object) -> Started:
+    python = a.plain(f"{folder}/bin/python")
+    return Started(a.plain(folder), python, 3, True, True, True)._replace(**changes)
+
+
+def launched(facts: Facts, *named: Started) -> Facts:
+    ways = tuple(a.launcher("sh", "~/ComfyUI/run.sh", started=each) for each in named)
+    return facts._replace(comfyui=Known(a.comfyui(launchers=ways)))
+
+
+def test_a_moved_environment_names_both_places_and_what_mends_it() -> None:
+    found = judge_one("python-wrong-interpreter", around(moved=MOVED))
+    assert found.verdict is WARN
+    for place in ("~/ComfyUI/.venv", "~/old", "~/old/bin/python", "~/ComfyUI/.venv/bin/python"):
+        assert place in found.detail
+    assert commands(found) == [
+        "~/ComfyUI/.venv/bin/python -m venv --without-pip ~/ComfyUI/.venv",
+        "~/ComfyUI/.venv/bin/python -m pip install --force-reinstall --no-deps pip",
+    ]
+    # A pip of the old place alone.
+    found = judge_one("python-wrong-interpreter", around(moved=MOVED._replace(activates=None)))
+    assert found.verdict is WARN and len(commands(found)) == 1
+
+
+def test_a_moved_environment_that_starts_comfyui_is_a_failure() -> None:
+    facts = around(moved=MOVED)
+    found = judge_one("python-wrong-interpreter", launched(facts, started("~/ComfyUI/.venv")))
+    assert found.verdict is FAIL and "Line 3 of ~/ComfyUI/run.sh" in found.detail
+    # Called by its full name, its Python is the right one.
+    direct = started("~/ComfyUI/.venv", activated=False)
+    assert alone("python-wrong-interpreter", launched(facts, direct)) is WARN
+    assert alone("python-wrong-interpreter", launched(facts, started("~/x"))) is WARN
+
+
+def test_a_launcher_may_name_what_is_not_there() -> None:
+    gone = started("~/ComfyUI/venv", there=False)
+    found = judge_one("python-wrong-interpreter", launched(c.machine(), gone, gone))
+    assert found.verdict is WARN and found.subject == a.plain("~/ComfyUI/run.sh")
+    assert "~/ComfyUI/venv" in found.detail and "~/ComfyUI/.venv" in found.detail
+    there = launched(c.machine(), started("~/elsewhere"))
+    assert alone("python-wrong-interpreter", there) is PASS
 
 
 @pytest.mark.parametrize("field", ["interpreter", "surroundings", "settings"])

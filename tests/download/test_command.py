@@ -202,6 +202,30 @@ def test_the_deadline_ends_it_with_seven(place: Place) -> None:
     assert sum(file["kept"] for file in document(ran)["files"]) > 0
 
 
+def test_where_nothing_came_nothing_stays(place: Place) -> None:
+    place.impatient(1)
+    ran = place.run(env={"HF_ENDPOINT": "http://127.0.0.1:9"})
+    assert ran.code == 7 and not place.dest.exists()
+    place.dest.mkdir()
+    place.hub.always["store", "GET"] = f.status(500)
+    assert place.run().code == 7
+    assert place.dest.is_dir() and not list(place.dest.iterdir())
+
+
+def test_what_a_dead_doctor_left_that_nobody_can_use_is_removed(place: Place) -> None:
+    path = place.path("vae")
+    path.parent.mkdir(parents=True)
+    note = {"schema": "klein-doctor/part/1", "sha256": "0" * 64, "size": 1 << 20, "pid": 1}
+    left = [path.with_name(f"{path.name}.part{end}") for end in ("", ".json", ".lock")]
+    for each, text in zip(left, ("", json.dumps(note), ""), strict=True):
+        each.write_text(text)
+    foreign = path.with_name("another.safetensors.part")
+    foreign.write_text("")
+    place.impatient(1)
+    ran = place.run("--only", "vae", env={"HF_ENDPOINT": "http://127.0.0.1:9"})
+    assert ran.code == 7 and list(path.parent.iterdir()) == [foreign]
+
+
 def test_killed_at_random(place: Place) -> None:
     kill_at_random(place, 5)
 

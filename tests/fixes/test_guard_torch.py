@@ -11,7 +11,7 @@ import pytest
 from acting import acted, begun, tree, undone
 from construct import CU126, guard, machine
 from package_index import PackageIndex, put_trio, wheel
-from targets import make_venv, put_record, site_packages
+from targets import make_venv, put_record, site_packages, venv_with_pip
 
 from klein_doctor import recipe as recipes
 from klein_doctor.card import card
@@ -62,7 +62,7 @@ def step(top: Path, manager: Path | None = None) -> Step:
 def top(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A real environment with pip and records of the three."""
     folder = tmp_path / request.param
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    venv_with_pip(folder)
     for pin in TRIO:
         name, _, version = pin.partition("==")
         info = f"{name}-{version}.dist-info"

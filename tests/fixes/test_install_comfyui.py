@@ -218,6 +218,10 @@ def test_one_command_installs_it_and_another_takes_it_back(
     home = tmp_path / "home"
     home.mkdir()
     place = home / ("here" if named else "ComfyUI")
+    if named:
+        missing = doctor("--fix", "--dry-run", "--comfyui", place)
+        assert missing.code == 2 and "there is no such folder" in missing.err
+        place.mkdir()
     recipe = tmp_path / "recipe"
     recipe.mkdir()
     with p.PackageIndex() as index:
@@ -235,7 +239,7 @@ def test_one_command_installs_it_and_another_takes_it_back(
         around = {"HOME": str(home), "PIP_INDEX_URL": index.url(), "PIP_RETRIES": "0",
                   "PIP_CONFIG_FILE": os.devnull, "PIP_NO_CACHE_DIR": "1"}  # fmt: skip
         dry = doctor(*arguments, "--dry-run", env=around, cwd=home)
-        assert dry.code == 1 and not place.exists(), dry.err
+        assert dry.code == 1 and not (place / "main.py").exists(), dry.err
         ran = doctor(*arguments, env=around, cwd=home, limit_s=120)
     (done,) = ran.document["steps"]
     assert done["state"] == "done", ran.err
@@ -245,4 +249,4 @@ def test_one_command_installs_it_and_another_takes_it_back(
     assert ran.document["facts"]["torch"]["known"]["version"] == {"known": "2.14.1+cu130"}
     back = doctor("undo", "--state-dir", tmp_path / "state", env=around)
     assert back.code == 0, back.err
-    assert not place.exists()
+    assert list(place.iterdir()) == [] if named else not place.exists()

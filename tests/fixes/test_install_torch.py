@@ -9,14 +9,16 @@ from construct import CU126, gpu, kernel, machine, nvml, on_windows
 from klein_doctor import recipe as recipes
 from klein_doctor.compiled import Binary, Extension
 from klein_doctor.engine import judge
+from klein_doctor.environment import compiled_for_torch
 from klein_doctor.fixing import fixes
-from klein_doctor.model import Facts, Known, Package, Private, known
+from klein_doctor.model import Facts, Known, Package, Private, Unknown, known
 from klein_doctor.plan import Wishes, make
 from klein_doctor.registry import catalogue
 from klein_doctor.steps import Step
 
 RECIPE = recipes.load()
 HERE = {"environment": "here"}
+EXACT = Known("exact")
 plain = Private.plain
 
 
@@ -32,8 +34,9 @@ def old(torch: str = "2.11.0+cu126", vision: str = "0.26.0+cu126") -> Facts:
     return machine(torch, vision, "12.6", CU126)
 
 
-def extended(facts: Facts, *, compiled: bool = True) -> Facts:
-    binary = Binary("_C.so", Known(("sm_120",)), "abi3", (), Known(()))
+def extended(facts: Facts, *, compiled: bool = True, built: Known[str] | Unknown = EXACT) -> Facts:
+    """With an extension; built: what of torch it was built against."""
+    binary = Binary("_C.so", Known(("sm_120",)), "abi3", (), Known(()), built)
     item = Extension("xformers", "0.0.30", plain("~/site"), (binary,) if compiled else ())
     return facts._replace(extensions=Known((item,)))
 
@@ -87,6 +90,33 @@ def test_compiled_extensions_stay_with_the_old_one_by_default() -> None:
     # What compiles itself when it runs is not lost.
     (step,) = planned(extended(old(), compiled=False))
     assert (step.fix, step.touches) == ("install-torch", ())
+
+
+def test_a_library_that_asks_nothing_of_torch_stays_where_torch_is_replaced() -> None:
+    # Such as comfy-kitchen's: every complete ComfyUI has it.
+    (step,) = planned(extended(old(), built=Known("")))
+    assert (step.fix, step.touches) == ("install-torch", ())
+    # What could not be read may be lost.
+    (step,) = planned(extended(old(), built=Unknown("cut short")))
+    assert step.fix == "make-venv"
+
+
+@pytest.mark.parametrize(
+    ("installed", "chosen", "lost"),
+    [
+        ("2.11.0+cu130", "2.14.1+cu130", False),
+        ("2.11.0+cu128", "2.11.0+cu126", False),
+        ("2.14.1+cu130", "2.11.0+cu130", True),
+        ("2.11.0+cu126", "2.14.1+cu130", True),  # CUDA's libraries of another major
+        ("2.11.0", "2.14.1+cu130", True),  # PyPI's does not say for which CUDA it is
+        ("2.14.1+cu130", "2.14.1+cu130", False),
+    ],
+)
+def test_what_keeps_to_the_stable_functions_loads_beside_a_later_torch(
+    installed: str, chosen: str, lost: bool
+) -> None:
+    facts = extended(machine(installed), built=Known("stable"))
+    assert bool(compiled_for_torch(facts, chosen)) is lost
 
 
 def test_by_hand_where_a_launcher_starts_its_own() -> None:

@@ -64,6 +64,29 @@ def test_a_running_server_does_not_speak_against_the_mended_file(tmp_path: Path)
     assert (root / "run.sh").read_text() == LAUNCHER
 
 
+def test_the_next_start_is_mended_while_a_server_runs_on_the_launchers_port(tmp_path: Path) -> None:
+    root = put_comfyui(tmp_path / "ComfyUI")
+    put_own_python(root)
+    folders = json.dumps({"custom_nodes": [str(root / "custom_nodes")]}).encode()
+    answers = {
+        "/system_stats": (200, "", stats()),
+        "/internal/folder_paths": (200, "", folders),
+    }
+    only = ("--fix", "--only", "release-flags", "--format", "json", "--unredacted")
+    with serving(answers) as (port, _):
+        text = f"source .venv/bin/activate\npython main.py --port {port} --use-flash-attention\n"
+        (root / "run.sh").write_text(text)
+        env = {"HOME": str(tmp_path)}
+        before = doctor(*NVIDIA, "--format", "json", env=env, cwd=tmp_path)
+        assert before.document["facts"]["servers"]["known"][0]["port"] == port
+        finding = before.finding("flash-attention-forced")
+        assert finding["verdict"] == "warn" and "started without it" in finding["detail"]
+        ran = doctor(*NVIDIA, *only, "--state-dir", tmp_path / "state", env=env, cwd=tmp_path)
+        assert [step["state"] for step in ran.document["steps"]] == ["done"], ran.err
+        assert ran.verdicts()["flash-attention-forced"] == "pass"
+    assert (root / "run.sh").read_text() == text.replace(" --use-flash-attention", "")
+
+
 def test_what_opens_a_running_server_is_closed_in_its_file(tmp_path: Path) -> None:
     path = tmp_path / "run.bat"
     path.write_bytes(b'python main.py --listen "%HOST%" %*\r\n')

@@ -15,6 +15,7 @@ from package_index import PackageIndex, put_trio, wheel
 
 from klein_doctor import recipe as recipes
 from klein_doctor.fixes.make_venv import FIXES, ID, plan
+from klein_doctor.launched import Started
 from klein_doctor.model import Facts, Finding, Harm, Known, Private, Repair, Verdict, known
 from klein_doctor.steps import Case, Step, StepFailed
 
@@ -95,6 +96,65 @@ def test_where_comfyui_has_one_of_its_own_the_new_one_lies_beside_it() -> None:
 def test_a_launcher_would_not_start_it(kind: str) -> None:
     facts = machine()._replace(comfyui=Known(around.comfyui(kind=kind)))
     assert planned(facts).grade == "manual"
+
+
+def launched(facts: Facts, folder: str, *files: tuple[str, bool]) -> Facts:
+    """ComfyUI is started by files that name an environment, each in so many words or not."""
+    told = Private.plain
+    launchers = tuple(
+        around.launcher(
+            "sh",
+            path,
+            started=Started(told(folder), told(f"{folder}/bin/python"), 3, True, True, plain),
+        )
+        for path, plain in files
+    )
+    return facts._replace(comfyui=Known(around.comfyui(launchers=launchers)))
+
+
+def test_a_launcher_that_names_the_present_one_is_changed_with_it() -> None:
+    step = planned(launched(machine(), "~/ComfyUI/.venv", ("~/ComfyUI/run.sh", True)))
+    assert step.grade == "ask"
+    assert [path.real for path in step.paths] == ["~/ComfyUI/.venv-klein", "~/ComfyUI/run.sh"]
+    assert "name it in place of ~/ComfyUI/.venv in line 3 of ~/ComfyUI/run.sh" in step.title
+    assert "launcher" in step.undo
+    # One that names another is not this step's.
+    step = planned(launched(machine(), "~/other", ("~/ComfyUI/run.sh", True)))
+    assert [path.real for path in step.paths] == ["~/ComfyUI/.venv-klein"]
+
+
+def test_a_launcher_that_cannot_be_changed_leaves_it_to_the_user() -> None:
+    """The doctor would judge an environment that nothing starts."""
+    files = (("~/ComfyUI/run.sh", True), ("~/ComfyUI/start.sh", False))
+    step = planned(launched(machine(), "~/ComfyUI/.venv", *files))
+    assert (step.grade, step.python, step.paths) == ("manual", None, ())
+    assert "line 3 of ~/ComfyUI/start.sh" in step.title
+    assert [str(getattr(word, "real", word)) for word in step.commands[0]][-2:] == [
+        "venv", "~/ComfyUI/.venv-klein",
+    ]  # fmt: skip
+
+
+def test_the_launcher_is_changed_last_and_put_back(root: Path, tmp_path: Path) -> None:
+    launcher = root / "run.sh"
+    text = (
+        b'# venv/bin/activate\r\ncd "$(dirname "$0")"; source venv/bin/activate; python main.py\n'
+    )
+    launcher.write_bytes(text)
+    before = tree(root)
+    with PackageIndex() as index:
+        serve(index)
+        made = step(root, index)
+        made.arguments["old"], made.arguments["root"] = str(root / "venv"), str(root)
+        made.arguments["launchers"] = [{"path": str(launcher), "kind": "sh"}]
+        said, journal = acted(FIX, made, tmp_path / "run", env(index))
+        assert launcher.read_bytes() == text.replace(b"source venv/", b"source .venv/")
+        assert str(launcher) in said
+        assert undone(journal) == [] and tree(root) == before
+        launcher.write_bytes(b"python main.py\n")
+        transaction = begun(made, tmp_path / "again", env(index))
+        with pytest.raises(StepFailed, match="does not name"):
+            FIX.act(made, transaction)
+    assert not (root / ".venv").exists()
 
 
 def test_by_hand_without_comfyui() -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-import venv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import pytest
 from acting import acted, tree, undone
 from construct import machine
 from package_index import PackageIndex, torch_wheel, torchvision_wheel, wheel
+from targets import copy_venv, venv_with_pip
 
 from klein_doctor import recipe as recipes
 from klein_doctor.engine import judge
@@ -67,7 +66,7 @@ def index() -> Iterator[PackageIndex]:
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory, index: PackageIndex) -> Path:
     folder = tmp_path_factory.mktemp("template") / "env"
-    venv.EnvBuilder(with_pip=True, symlinks=True).create(folder)
+    venv_with_pip(folder)
     pip(folder, index, TORCH, "torchvision==0.29.1+cu130")
     return folder
 
@@ -125,7 +124,7 @@ def pip(folder: Path, index: PackageIndex, *arguments: str) -> None:
 
 @pytest.fixture
 def target(template: Path, index: PackageIndex, tmp_path: Path) -> Target:
-    shutil.copytree(template, tmp_path / "env", symlinks=True)
+    copy_venv(template, tmp_path / "env")
     return Target(tmp_path / "env", index)
 
 

@@ -17,7 +17,7 @@ from acting import acted, begun, tree, undone
 from command import doctor
 from judging import RECIPE, verdict_of
 from repositories import NEW, OLD, git, put_clone, put_remote
-from targets import put_package, site_packages
+from targets import put_package, site_packages, venv_with_pip
 from trees import PINS
 
 from klein_doctor.fixing import fixes
@@ -252,7 +252,7 @@ def test_one_command_moves_it_and_installs_what_the_newer_one_asks_for(
     home = tmp_path / "home"
     home.mkdir()
     root = put_clone(remote, home / "ComfyUI")
-    subprocess.run([sys.executable, "-m", "venv", str(root / ".venv")], check=True)
+    venv_with_pip(root / ".venv")
     site = site_packages(root / ".venv")
     for name, version in (("torch", "2.14.1+cu130"), ("torchvision", "0.29.1+cu130")):
         put_package(site, name, version, "13.0")

@@ -14,7 +14,7 @@ from klein_doctor.identity.identity import Evidence, judge_file
 from klein_doctor.recipe_assets import load_assets
 
 ASSETS = load_assets()
-VERDICTS = {"wanted", "variant", "refused", "impostor", "damaged", "unknown"}
+VERDICTS = {"wanted", "variant", "refused", "impostor", "other", "damaged", "unknown"}
 REAL = [
     model_files.header(model_files.table(name))[0]
     for name in ("flux-2-klein-4b-fp8", "qwen3-4b", "flux2-vae", "sdxl-vae", "taef2-decoder")

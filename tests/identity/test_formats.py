@@ -99,13 +99,13 @@ SPELLINGS = [
 ]
 MODULES = [
     ("single_blocks.3.linear1", (27648, 3072), "flux2-klein-4b", "variant"),
-    ("single_blocks.3.linear1", (36864, 4096), "flux2-klein-9b", "impostor"),
-    ("single_blocks.3.linear1", (55296, 6144), "flux2-dev", "impostor"),
-    ("single_blocks.3.linear1", (21504, 3072), "flux1", "impostor"),
+    ("single_blocks.3.linear1", (36864, 4096), "flux2-klein-9b", "other"),
+    ("single_blocks.3.linear1", (55296, 6144), "flux2-dev", "other"),
+    ("single_blocks.3.linear1", (21504, 3072), "flux1", "other"),
     ("double_blocks.4.img_attn.qkv", (9216, 3072), "flux2-klein-4b", "variant"),
-    ("double_blocks.12.img_attn.qkv", (9216, 3072), "flux1", "impostor"),
+    ("double_blocks.12.img_attn.qkv", (9216, 3072), "flux1", "other"),
     ("transformer_blocks.2.ff.linear_in", (18432, 3072), "flux2-klein-4b", "variant"),
-    ("input_blocks.4.1.proj_in", (640, 640), "", "impostor"),
+    ("input_blocks.4.1.proj_in", (640, 640), "", "other"),
 ]
 
 

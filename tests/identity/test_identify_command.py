@@ -156,7 +156,7 @@ def test_deep_then_from_memory(tmp_path: Path) -> None:
     deep = identified(path, "--deep", "--state-dir", state, code=1)[0]
     again = identified(path, "--state-dir", state, code=1)[0]
     assert plain["digest"] == "unchecked"
-    assert (deep["verdict"], deep["digest"]) == ("damaged", "mismatch")
+    assert (deep["verdict"], deep["digest"]) == ("unknown", "mismatch")
     assert again == deep
     assert identified(path, "--state-dir", tmp_path / "other", code=0)[0] == plain
 

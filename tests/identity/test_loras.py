@@ -53,7 +53,7 @@ def test_every_row_is_reached(tmp_path: Path, row: LoraRow, rank: int) -> None:
     identity = named(tmp_path, tensors)
     fits = row.family == "flux2-klein-4b"
     assert (identity.role, identity.family, identity.verdict) == (
-        "lora", row.family, "variant" if fits else "impostor",
+        "lora", row.family, "variant" if fits else "other",
     )  # fmt: skip
     assert (identity.structure, identity.belongs_in) == ("family", "loras")
     assert (identity.digest, identity.quantisation) == ("unchecked", "fp16")
@@ -97,7 +97,7 @@ def test_one_block_beyond_klein_makes_it_flux1(tmp_path: Path) -> None:
     assert named(tmp_path, lora(blocks, KOHYA)).verdict == "variant"
     blocks["lora_unet_double_blocks_5_img_attn_qkv"] = (9216, 3072)
     identity = named(tmp_path, lora(blocks, KOHYA))
-    assert (identity.family, identity.verdict) == ("flux1", "impostor")
+    assert (identity.family, identity.verdict) == ("flux1", "other")
 
 
 def test_widths_of_its_own_outweigh_block_numbers(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ OTHERS = {
 @pytest.mark.parametrize("modules", OTHERS.values(), ids=OTHERS)
 def test_a_lora_of_no_row(tmp_path: Path, modules: dict[str, Sides]) -> None:
     identity = named(tmp_path, lora(modules, KOHYA))
-    assert (identity.role, identity.family, identity.verdict) == ("lora", "", "impostor")
+    assert (identity.role, identity.family, identity.verdict) == ("lora", "", "other")
     assert identity.structure == "none"
 
 
@@ -130,13 +130,13 @@ def test_a_lora_of_no_row(tmp_path: Path, modules: dict[str, Sides]) -> None:
 def test_half_a_pair_fits_nothing(tmp_path: Path, lost: str) -> None:
     tensors = lora({"diffusion_model.single_blocks.0.linear1": (27648, 3072)})
     kept = {name: tensor for name, tensor in tensors.items() if not name.endswith(lost)}
-    assert named(tmp_path, kept).verdict == "impostor"
+    assert named(tmp_path, kept).verdict == "other"
 
 
 @pytest.mark.parametrize("shape", [(), (8,), (0, 0), (1, 2, 3, 4, 5)])
 def test_matrices_of_odd_shapes(tmp_path: Path, shape: tuple[int, ...]) -> None:
     tensors = {f"lora_unet_a.{end}": Expected("F32", shape) for end in KOHYA}
-    assert named(tmp_path, tensors).verdict in ("impostor", "unknown")
+    assert named(tmp_path, tensors).verdict in ("other", "unknown")
 
 
 @pytest.mark.parametrize("end", ["lokr_w1", "lokr_w2_a", "hada_w1_b", "oft_blocks"])

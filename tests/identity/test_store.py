@@ -55,14 +55,35 @@ def test_a_remembered_digest_nobody_published(tmp_path: Path) -> None:
     assert (identity.verdict, identity.digest) == ("unknown", "mismatch")
 
 
-def test_zeros_at_the_end_of_what_was_hashed(tmp_path: Path) -> None:
-    path = model_files.put_real(tmp_path / "v.safetensors", "klein-4b-diffusers-vae")
+def test_zeros_at_the_end_hashed_or_not(tmp_path: Path) -> None:
+    path = model_files.put_real(tmp_path / "v.safetensors", "klein-4b-diffusers-vae", end=b"")
     store = DigestStore(None)
-    assert look(path, ASSETS, store).identity.verdict == "variant"  # unhashed, nothing shows
-    hash_files([path], store, silent)
-    identity = look(path, ASSETS, store).identity
+    for digest in ("unchecked", "mismatch"):
+        identity = look(path, ASSETS, store).identity
+        assert (identity.verdict, identity.damage) == ("damaged", "zero-tail")
+        assert identity.digest == digest and "4,194,304 bytes are zeros" in identity.says
+        hash_files([path], store, silent)
+
+
+@pytest.mark.parametrize("table", ["flux-2-klein-4b-fp8", "qwen3-4b", "flux2-vae"])
+@pytest.mark.parametrize("came", [0.0, 0.5, 0.99])
+def test_a_download_with_space_set_aside_that_broke_off(
+    tmp_path: Path, table: str, came: float
+) -> None:
+    path = model_files.put_real(tmp_path / "m.safetensors", table, end=b"")
+    with path.open("r+b") as stream:
+        stream.seek(int(path.stat().st_size * came) - 7 if came else 1 << 20)
+        stream.write(model_files.END)
+    identity = look(path, ASSETS, DigestStore(None)).identity
     assert (identity.verdict, identity.damage) == ("damaged", "zero-tail")
-    assert "4,194,304 bytes are zeros" in identity.says
+    assert look(model_files.put_real(path, table), ASSETS, DigestStore(None)).identity.damage == ""
+
+
+def test_what_a_header_tells_is_not_lost_by_a_digest_nobody_knows(tmp_path: Path) -> None:
+    path = model_files.put_real(tmp_path / "m.safetensors", "flux-2-klein-base-4b-fp8")
+    identity = look(path, ASSETS, DigestStore(None), "0" * 64).identity
+    assert (identity.verdict, identity.digest) == ("unknown", "mismatch")
+    assert identity.variant == "base" and "(base, fp8)" in identity.says
 
 
 @pytest.mark.parametrize("change", ["byte", "longer", "touched", "replaced", "cut"])

@@ -21,15 +21,15 @@ NOWHERE = DigestStore(None)
 PROVEN = [name for name in model_files.names() if "bytes" in model_files.notes(name)]
 
 EXPECTED = {
-    "clip_l": ("impostor", "clip", "", "fp16"),
+    "clip_l": ("other", "clip", "", "fp16"),
     "flux-2-klein-4b-fp8": ("wanted", "flux2-klein-4b", "distilled", "fp8"),
     "flux-2-klein-4b-nvfp4": ("variant", "flux2-klein-4b", "distilled", "nvfp4"),
     "flux-2-klein-9b": ("refused", "flux2-klein-9b", "", "bf16"),
     "flux-2-klein-9b-fp8": ("refused", "flux2-klein-9b", "", "fp8"),
     "flux-2-klein-base-4b-fp8": ("variant", "flux2-klein-4b", "base", "fp8"),
     "flux-2-klein-base-4b-nvfp4": ("variant", "flux2-klein-4b", "base", "nvfp4"),
-    "flux1-ae": ("impostor", "flux1-vae", "", "fp32"),
-    "flux1-dev": ("impostor", "flux1", "", "bf16"),
+    "flux1-ae": ("other", "flux1-vae", "", "fp32"),
+    "flux1-dev": ("other", "flux1", "", "bf16"),
     "flux2-dev": ("refused", "flux2-dev", "", "bf16"),
     "flux2-klein-4b": ("variant", "flux2-klein-4b", "", "bf16"),
     "flux2-klein-4b-diffusers": ("variant", "flux2-klein-4b", "distilled", "bf16"),
@@ -39,14 +39,14 @@ EXPECTED = {
     "klein-4b-diffusers-encoder-1of2": ("variant", "qwen3-4b", "part 1 of 2", "bf16"),
     "klein-4b-diffusers-encoder-2of2": ("variant", "qwen3-4b", "part 2 of 2", "bf16"),
     "klein-4b-diffusers-vae": ("variant", "flux2-vae", "", "bf16"),
-    "qwen3-0.6b": ("impostor", "qwen3-0.6b", "", "bf16"),
+    "qwen3-0.6b": ("other", "qwen3-0.6b", "", "bf16"),
     "qwen3-4b": ("wanted", "qwen3-4b", "", "bf16"),
     "qwen_3_8b": ("refused", "qwen3-8b", "", "bf16"),
-    "sdxl-vae": ("impostor", "sd-vae", "", "fp32"),
-    "t5xxl_fp16": ("impostor", "t5-xxl", "", "fp16"),
-    "taef2-decoder": ("impostor", "taef2", "", "fp32"),
-    "wan21-vae": ("impostor", "wan21-vae", "", "bf16"),
-    "z_image_turbo_bf16": ("impostor", "z-image", "", "bf16"),
+    "sdxl-vae": ("other", "sd-vae", "", "fp32"),
+    "t5xxl_fp16": ("other", "t5-xxl", "", "fp16"),
+    "taef2-decoder": ("other", "taef2", "", "fp32"),
+    "wan21-vae": ("other", "wan21-vae", "", "bf16"),
+    "z_image_turbo_bf16": ("other", "z-image", "", "bf16"),
 }
 
 
@@ -80,6 +80,33 @@ def test_impostors_are_named_in_plain_words(tmp_path: Path) -> None:
     says = look(path, ASSETS, NOWHERE).identity.says
     assert "the FLUX.1 VAE" in says
     assert "Klein needs the FLUX.2 VAE: 32 latent channels, this one has 16" in says
+
+
+@pytest.mark.parametrize(
+    ("table", "name", "verdict"),
+    [
+        ("t5xxl_fp16", "t5xxl_fp16", "other"),
+        ("qwen3-0.6b", "qwen_3_06b_base", "other"),
+        ("taef2-decoder", "taef2", "other"),
+        ("t5xxl_fp16", "qwen_3_4b", "impostor"),
+        ("flux1-ae", "FLUX.2-VAE-fp16", "impostor"),
+        ("flux1-dev", "klein-4b", "impostor"),
+    ],
+)
+def test_only_a_name_of_kleins_makes_an_impostor(
+    tmp_path: Path, table: str, name: str, verdict: str
+) -> None:
+    path = model_files.put_real(tmp_path / f"{name}.safetensors", table)
+    assert look(path, ASSETS, NOWHERE).identity.verdict == verdict
+
+
+def test_a_base_build_under_the_distilled_name_is_told(tmp_path: Path) -> None:
+    words = "its name is that of the distilled build"
+    for name, told in (("flux-2-klein-4b-fp8", True), ("flux-2-klein-base-4b-fp8", False)):
+        path = tmp_path / f"{name}.safetensors"
+        model_files.put_real(path, "flux-2-klein-base-4b-fp8")
+        identity = look(path, ASSETS, NOWHERE).identity
+        assert identity.verdict == "variant" and (words in identity.says) is told
 
 
 @pytest.mark.parametrize("name", ["flux-2-klein-9b", "flux2-dev"])
@@ -217,7 +244,7 @@ def test_an_all_in_one_checkpoint_is_named_by_its_parts(tmp_path: Path) -> None:
     tensors["text_encoders.t5xxl.transformer.shared.weight"] = Expected("F16", (4, 4))
     path = model_files.put(tmp_path / "all.safetensors", tensors)
     identity = look(path, ASSETS, NOWHERE).identity
-    assert (identity.role, identity.verdict) == ("checkpoint", "impostor")
+    assert (identity.role, identity.verdict) == ("checkpoint", "other")
     assert "a FLUX.1 transformer" in identity.says and "the FLUX.1 VAE" in identity.says
 
 

@@ -99,3 +99,12 @@ def test_the_record_of_a_local_download(tmp_path: Path, text: str, expected: str
     record.parent.mkdir(parents=True)
     record.write_text(text)
     assert promised_digest(path, path.stat()) == expected
+
+
+@pytest.mark.parametrize("sign", ["pyvenv.cfg", "conda-meta/history"])
+def test_an_environment_is_not_looked_through(tmp_path: Path, sign: str) -> None:
+    (tmp_path / "a.safetensors").touch()
+    (tmp_path / "env" / sign).parent.mkdir(parents=True)
+    (tmp_path / "env" / sign).touch()
+    (tmp_path / "env" / "distutils-precedence.pth").touch()
+    assert [entry.name for entry in walk(tmp_path)] == ["a.safetensors"]

@@ -116,6 +116,34 @@ def test_all_files_of_xformers_are_read_and_a_damaged_one_says_so(tmp_path: Path
     assert "cannot be read" in damaged.reason
 
 
+@pytest.mark.parametrize(
+    ("raw", "built"),
+    [
+        # As comfy-kitchen's: DLPack alone.
+        (shared(wanted=("PyErr_SetString",), needs=("libstdc++.so.6",)), ""),
+        (shared(wanted=(SYMBOL, "aoti_torch_get_dim")), "exact"),
+        (shared(wanted=("THPVariable_Wrap",)), "exact"),
+        (shared(needs=("libtorch_cpu.so",)), "exact"),
+        (shared(wanted=("aoti_torch_get_dim", "torch_library_impl"), needs=("libtorch.so",)),
+         "stable"),
+        (shared(weak=(SYMBOL,), needs=("libc.so.6",)), ""),
+    ],
+)  # fmt: skip
+def test_what_of_torch_a_library_was_built_against(tmp_path: Path, raw: bytes, built: str) -> None:
+    put_torch(tmp_path)
+    put(tmp_path, "comfy_kitchen/backends/cuda/_C.abi3.so", raw)
+    (found,) = read(tmp_path, torch=False)
+    assert found.binaries[0].torch == Known(built)
+
+
+def test_of_a_damaged_library_nobody_knows_what_it_was_built_against(tmp_path: Path) -> None:
+    put(tmp_path, FLASH, b"\x7fELF cut short")
+    put(tmp_path, "xformers/_C.pyd", b"MZ cut short")
+    for platform in ("linux", "win32"):
+        for found in read(tmp_path, platform=platform):
+            assert isinstance(found.binaries[0].torch, Unknown)
+
+
 def test_a_second_copy_further_down_the_path_is_shadowed(tmp_path: Path) -> None:
     first, second = tmp_path / "a", tmp_path / "b"
     put_torch(first)
@@ -144,7 +172,10 @@ def test_a_windows_library_tells_its_python_and_its_dlls(
     assert file.python == python
     assert file.absent == ("cudart64_12.dll",)
     assert isinstance(file.undefined, Unknown)
+    assert file.torch == Known("exact")
     toolkit = tmp_path / "CUDA" / "bin"
     put(toolkit, "cudart64_12.dll", b"")
     (found,) = read(tmp_path, platform="win32", path=f"C:\\Windows;{toolkit}")
     assert found.binaries[0].absent == ()
+    put(tmp_path, "xformers/_C.pyd", importing(("python312.dll", "KERNEL32.dll")))
+    assert read(tmp_path, platform="win32")[1].binaries[0].torch == Known("")

@@ -67,8 +67,9 @@ def test_a_comfyui_and_its_nodes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "folder",
     [
-        "tests", "test", "docs", "examples", ".git", ".venv", "venv", "env", "python_embeded",
-        "node_modules", "__pycache__", "lib/site-packages", "web", "output", "input", "temp",
+        "tests", "test", "tests-unit", "docs", "examples", ".git", ".venv", "venv", "env",
+        "python_embeded", "node_modules", "__pycache__", "lib/site-packages", "web", "output",
+        "input", "temp",
         "custom_nodes/Gone.disabled", "custom_nodes/.disabled/Gone",
     ],
 )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -234,6 +235,74 @@ def test_a_moved_environment_keeps_a_pip_of_the_old_place(tmp_path: Path) -> Non
     # One that says nothing is judged by its place.
     program(tmp_path / "new/bin/pip")
     assert read(python, PATH=str(python.parent)).path_pip_is_target
+
+
+def moved(tmp_path: Path) -> Path:
+    """A real environment under another name than it was made with; its Python."""
+    make_venv(tmp_path / "old env")
+    os.rename(tmp_path / "old env", tmp_path / "new")
+    return tmp_path / "new/bin/python"
+
+
+def test_a_moved_environment_is_switched_on_at_its_old_place(tmp_path: Path) -> None:
+    python = moved(tmp_path)
+    found = read(python).moved
+    assert found is not None
+    assert (real(found.activates), found.there, found.pip) == (
+        str(tmp_path / "old env"), False, None,
+    )  # fmt: skip
+    pip = f"#!/bin/sh\n'''exec' \"{tmp_path}/old env/bin/python\" \"$0\"\n"
+    program(tmp_path / "new/bin/pip", pip)
+    make_venv(tmp_path / "old env")  # one that was copied
+    found = read(python).moved
+    assert found is not None and found.there
+    assert real(found.pip) == str(tmp_path / "old env/bin/python")
+
+
+def test_what_writes_its_scripts_anew_mends_it_and_keeps_the_packages(tmp_path: Path) -> None:
+    python = moved(tmp_path)
+    put_record(site_packages(tmp_path / "new"), "torch", "2.14.1")
+    subprocess.run([python, "-m", "venv", "--without-pip", tmp_path / "new"], check=True)
+    assert read(python).moved is None
+    assert (site_packages(tmp_path / "new") / "torch-2.14.1.dist-info").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("line", "leads"),
+    [
+        ('VIRTUAL_ENV="/made/at"', "/made/at"),
+        ("    export VIRTUAL_ENV=/made/at", "/made/at"),
+        ("VIRTUAL_ENV='/made at'", "/made at"),
+        ('export VIRTUAL_ENV=$(cygpath "/x")\nelse\n  export VIRTUAL_ENV="/made/at"', "/made/at"),
+        ("VIRTUAL_ENV=''\"$(dirname -- \"$0\")\"''", None),
+        ('echo "VIRTUAL_ENV=/x"', None),
+        ("VIRTUAL_ENV=", None),
+        ("", None),
+    ],
+)
+def test_the_place_is_read_as_each_tool_writes_it(
+    tmp_path: Path, line: str, leads: str | None
+) -> None:
+    python = make_venv(tmp_path / "env")
+    (tmp_path / "env/bin/activate").write_text(f"deactivate () {{\n}}\n{line}\n")
+    found = read(python).moved
+    assert (real(found.activates) if found is not None else None) == leads
+
+
+@pytest.mark.parametrize("line", ['set "VIRTUAL_ENV=D:\\at\\x"', "@set VIRTUAL_ENV=D:\\at\\x"])
+def test_the_place_in_a_batch_file(tmp_path: Path, line: str) -> None:
+    python = program(tmp_path / "env/Scripts/python.exe")
+    (tmp_path / "env/pyvenv.cfg").write_text("home = C:\\Python\nversion = 3.12.1\n")
+    (tmp_path / "env/Scripts/activate.bat").write_bytes(f"@echo off\r\n{line}\r\n".encode())
+    found = read(python, platform="win32").moved
+    assert found is not None and real(found.activates) == "D:\\at\\x"
+
+
+def test_an_environment_where_it_was_made_leads_to_itself(tmp_path: Path) -> None:
+    assert read(make_venv(tmp_path / "env")).moved is None
+    (tmp_path / "alias").symlink_to(tmp_path / "env")
+    assert read(tmp_path / "alias/bin/python").moved is None
+    assert read(system_python(tmp_path)).moved is None
 
 
 def test_pip_as_it_is_written_for_odd_paths(tmp_path: Path) -> None:

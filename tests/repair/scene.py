@@ -7,6 +7,7 @@ launcher that opens the server to everybody; beside it a stand-in of an RTX 5070
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import os
@@ -22,7 +23,7 @@ import package_index as p
 from command import COMMAND, Ran, clean_environment
 from model_files import header, put_real
 from standin import build_libcuda, build_standin, describe, gpu
-from targets import put_record, site_packages
+from targets import copy_venv, put_record, site_packages, venv_with_pip
 from trees import PINS, put_comfyui
 
 from klein_doctor.identity.layouts import Expected
@@ -113,10 +114,18 @@ class Scene:
         )  # fmt: skip
         return sorted(done.stdout.split("\n"))
 
+    def transformer_is_the_base(self) -> Path:
+        """Put the base model under the distilled one's name; the Hub has a small stand-in."""
+        place = self.comfyui / "models/diffusion_models/flux-2-klein-4b-fp8.safetensors"
+        place.unlink()
+        with (self.top / "recipe" / "downloads.toml").open("a") as stream:
+            stream.write(_asset("transformer", f"small/{place.name}", small_file()))
+        return put_real(place, "flux-2-klein-base-4b-fp8")
+
     def _build(self, healthy: bool, vae: bool) -> None:
         put_comfyui(self.comfyui)
         (self.comfyui / "user").mkdir(exist_ok=True)
-        shutil.copytree(template(), self.venv, symlinks=True)
+        self._packages(healthy)
         models = self.comfyui / "models"
         put_real(models / "diffusion_models" / "flux-2-klein-4b-fp8.safetensors",
                  "flux-2-klein-4b-fp8")  # fmt: skip
@@ -126,11 +135,8 @@ class Scene:
         for name, version in PINS.items():
             put_record(site, name.replace("-", "_"), version)
         if healthy:
-            self._install("torch==2.14.1+cu130", "torchvision==0.29.1+cu130", index="cu130")
             self.launcher.write_text("#!/bin/sh\n.venv/bin/python main.py\n")
         else:
-            self._install("torch==2.11.0+cu126", index="old")
-            self._install("torchvision==0.25.0+cu126", index="old")
             node = self.comfyui / "custom_nodes" / "KleinNode"
             node.mkdir()
             (node / "__init__.py").write_bytes(NODE.replace("\n", "\r\n").encode())
@@ -147,6 +153,20 @@ class Scene:
         (folder / "model_index.json").write_text(INDEX)
         (folder / "text_encoder" / "config.json").write_text(CONFIG)
 
+    def _packages(self, healthy: bool) -> None:
+        """The environment with its torch, by pip; made once of each kind, then copied."""
+        kept = _scratch() / ("well" if healthy else "ill")
+        if kept.exists():
+            copy_venv(kept, self.venv)
+            return
+        venv_with_pip(self.venv)
+        if healthy:
+            self._install("torch==2.14.1+cu130", "torchvision==0.29.1+cu130", index="cu130")
+        else:
+            self._install("torch==2.11.0+cu126", index="old")
+            self._install("torchvision==0.25.0+cu126", index="old")
+        copy_venv(self.venv, kept)
+
     def _install(self, *what: str, index: str) -> None:
         # Without its requirements: that is how a torchvision comes to stand beside another torch.
         subprocess.run(
@@ -161,15 +181,11 @@ class Scene:
         (recipe / "torch.toml").write_text(
             f'[[install]]\nvariant = "cu130"\nindex_url = "{self.index.url("cu130")}"\n'
         )
-        folder, file, digest = "parts", vae_file(), vae_digest()
-        if self._small:
-            folder, file, digest = "small", small_vae(), _digest(small_vae())
+        folder, file = ("small", small_file()) if self._small else ("parts", vae_file())
         rows = (
             f'[[repository]]\nid = "mini"\nname = "{REPOSITORY}"\nrevision = "{REVISION}"\n'
             'license = "Apache-2.0"\nsource = "here"\nas_of = "2026-11-24"\n'
-            '[[asset]]\nroute = "comfyui"\nrole = "vae"\nrepository = "mini"\n'
-            f'path = "{folder}/flux2-vae.safetensors"\nbytes = {file.stat().st_size}\n'
-            f'sha256 = "{digest}"\nsource = "here"\nas_of = "2026-11-24"\n'
+            + _asset("vae", f"{folder}/flux2-vae.safetensors", file)
         )
         (recipe / "downloads.toml").write_text(f'[sources]\nhere = "made for this"\n{rows}')
 
@@ -184,7 +200,17 @@ class Scene:
             "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_INDEX_URL": self.index.url("simple"),
             "LD_LIBRARY_PATH": told["LD_LIBRARY_PATH"], "NVML_STANDIN": told["NVML_STANDIN"],
             "TMPDIR": str(caches),
+            "RUSTUP_HOME": str(caches / "rustup"),  # pip asks rustc for its version
         }  # fmt: skip
+
+
+def _asset(role: str, path: str, file: Path) -> str:
+    """A row of downloads.toml."""
+    return (
+        f'[[asset]]\nroute = "comfyui"\nrole = "{role}"\nrepository = "mini"\n'
+        f'path = "{path}"\nbytes = {file.stat().st_size}\nsha256 = "{_digest(file)}"\n'
+        'source = "here"\nas_of = "2026-11-24"\n'
+    )
 
 
 def serve(index: p.PackageIndex, hub: Hub) -> None:
@@ -195,8 +221,11 @@ def serve(index: p.PackageIndex, hub: Hub) -> None:
     p.put_trio(index, "old", torch="2.11.0", torchvision="0.26.0", cuda="12.6", archs=OLD)
     index.add(p.torchvision_wheel("0.25.0+cu126", "2.10.0"), index="old")
     files = {
-        "parts/flux2-vae.safetensors": HubFile(vae_file(), sha256=vae_digest()),
-        "small/flux2-vae.safetensors": HubFile(small_vae(), sha256=_digest(small_vae())),
+        "parts/flux2-vae.safetensors": HubFile(vae_file(), sha256=_digest(vae_file())),
+        **{
+            f"small/{name}.safetensors": HubFile(small_file(), sha256=_digest(small_file()))
+            for name in ("flux2-vae", "flux-2-klein-4b-fp8")
+        },
     }
     hub.add(Repository(REPOSITORY, REVISION, files))
 
@@ -211,40 +240,26 @@ _TEMPLATES = Path(os.environ.get("TMPDIR") or "/tmp") / f"scene-{os.getpid()}"
 
 
 @lru_cache(maxsize=1)
-def template() -> Path:
-    """An environment with pip and nothing else, to be copied; pip finds it by its own place."""
-    import atexit
-
+def _scratch() -> Path:
+    """What is made once in a process, and gone at its end."""
+    _TEMPLATES.mkdir()
     atexit.register(shutil.rmtree, _TEMPLATES, ignore_errors=True)
-    folder = _TEMPLATES / "venv"
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, timeout=LIMIT_S)
-    return folder
+    return _TEMPLATES
 
 
 @lru_cache(maxsize=1)
 def vae_file() -> Path:
     """A FLUX.2 VAE as far as its header and size tell."""
-    template()
-    path = put_real(_TEMPLATES / "flux2-vae.safetensors", "flux2-vae")
-    with open(path, "r+b") as stream:  # zeros at its end would say that it broke off
-        stream.seek(-(7 << 17), os.SEEK_END)
-        stream.write(b"weights" * (1 << 17))
-    return path
+    return put_real(_scratch() / "flux2-vae.safetensors", "flux2-vae")
 
 
 @lru_cache(maxsize=1)
-def small_vae() -> Path:
+def small_file() -> Path:
     """A sound file of 6 MB that no table of the doctor's own knows."""
-    template()
-    start, size = header({"small.decoder.weight": Expected("F32", (1200, 1250))})
-    path = _TEMPLATES / "small-vae.safetensors"
+    start, size = header({"small.weight": Expected("F32", (1200, 1250))})
+    path = _scratch() / "small.safetensors"
     path.write_bytes(start + random.Random(1).randbytes(size))
     return path
-
-
-@lru_cache(maxsize=1)
-def vae_digest() -> str:
-    return _digest(vae_file())
 
 
 def _digest(path: Path) -> str:

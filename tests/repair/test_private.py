@@ -48,8 +48,13 @@ def test_it_is_made_judged_found_again_and_taken_back(make_scene: Make) -> None:
     assert (step["fix"], step["state"]) == ("make-venv", "done"), step
     new = scene.comfyui / ".venv-klein"
     assert f"{new.name}/bin/python" in step["says"].replace("~/", "")
-    # The old one is as it was, and the findings are those of the new one.
-    assert {k: v for k, v in scene.tree().items() if ".venv-klein" not in k} == before
+    # The old one is as it was, the launcher starts the new one, whose findings these are.
+    after = {k: v for k, v in scene.tree().items() if ".venv-klein" not in k}
+    changed = [name for name in before if after[name] != before[name]]
+    assert after.keys() == before.keys() and [os.path.basename(name) for name in changed] == [
+        "run.sh"
+    ]
+    assert b'/.venv-klein/bin/python" main.py' in (scene.comfyui / "run.sh").read_bytes()
     assert scene.freeze() == frozen
     assert ran.verdicts()["torch-lacks-arch"] == "pass"
     there = ran.document["facts"]["interpreter"]["known"]["prefix"]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
+import time
 from collections.abc import Callable
 
 import pytest
@@ -52,6 +55,56 @@ def test_all_of_it_is_mended_by_one_command_and_taken_back(make_scene: Make) -> 
     parked = {name for name in after if name.endswith(".parked")}
     assert {name: after[name] for name in after if name not in parked} == before
     assert parked == {"home/ComfyUI/models/vae/flux2-vae.safetensors.parked"}
+
+
+def test_a_base_model_under_the_distilled_name_makes_room(make_scene: Make) -> None:
+    scene = make_scene(healthy=True)
+    place = scene.transformer_is_the_base()
+    size = place.stat().st_size
+    before = scene.tree()
+    ran = scene.doctor("--fix", "--format", "json")
+    assert ran.code == 0, ran.err
+    states = [(step["fix"], step["state"]) for step in ran.document["steps"]]
+    assert states == [("rename-asset", "done"), ("fetch-assets", "done")]
+    base = place.with_name("flux-2-klein-base-4b-fp8.safetensors")
+    assert base.stat().st_size == size and place.stat().st_size < size
+    assert scene.doctor("undo").code == 0
+    after = scene.tree()
+    assert {name: told for name, told in after.items() if not name.endswith(".parked")} == before
+
+
+def test_a_download_of_which_nothing_came_leaves_nothing(make_scene: Make) -> None:
+    scene = make_scene(healthy=True)
+    scene.vae.unlink()
+    scene.vae.parent.rmdir()
+    before = scene.tree()
+    ran = scene.doctor("--fix", "--format", "json", env={"HF_HUB_OFFLINE": "1"})
+    assert "rolled back" in [step["state"] for step in ran.document["steps"]]
+    assert ran.code == 4, ran.err
+    assert scene.tree() == before and not scene.vae.parent.exists()
+
+
+def test_what_came_of_a_download_stays_to_go_on_from_and_uninstall_names_it(
+    make_scene: Make,
+) -> None:
+    scene = make_scene(healthy=True)
+    scene.vae.unlink()
+    part = scene.vae.with_name(f"{scene.vae.name}.part")
+    process = subprocess.Popen(
+        scene.command("--fix"), env=scene.env, stdout=subprocess.DEVNULL, start_new_session=True,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while not (part.exists() and part.stat().st_size):
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    lock = part.with_name(f"{part.name}.lock")
+    assert lock.exists()
+    assert scene.doctor("undo").code == 0
+    assert not lock.exists() and part.stat().st_size
+    told = scene.doctor("uninstall", "--format", "json").document
+    assert told["unfinished"] == [str(part), f"{part}.json"]
 
 
 def test_a_healthy_machine_stays_as_it_is(make_scene: Make) -> None:

@@ -169,7 +169,7 @@ def test_an_image_is_built_for_a_card_that_is_not_there(make_scene: Make) -> Non
     assert ran.code == 0, ran.err
     assert states(ran.document) == dict.fromkeys(ASSUMED[3].split(","), "done")
     assert any("torch==2.14.1+cu130" in line for line in scene.freeze())
-    assert scene.vae.read_bytes() == s.small_vae().read_bytes()
+    assert scene.vae.read_bytes() == s.small_file().read_bytes()
     (card,) = ran.document["facts"]["nvml"]["known"]["gpus"]
     assert "assumed" in json.dumps(card)
     again = scene.doctor("--fix", *ASSUMED, "--format", "json", env=BARE)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import venv
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from package_index import PackageIndex, put_trio, torch_wheel, wheel
+from targets import copy_venv, venv_with_pip
 
 from klein_doctor.transaction.own import own_packages
 
@@ -67,13 +67,19 @@ def index() -> Iterator[PackageIndex]:
         yield served
 
 
-@pytest.fixture
-def env(tmp_path: Path, index: PackageIndex) -> Path:
-    folder = tmp_path / "env"
-    venv.EnvBuilder(with_pip=True, symlinks=True).create(folder)
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory, index: PackageIndex) -> Path:
+    folder = tmp_path_factory.mktemp("filled") / "env"
+    venv_with_pip(folder)
     argv = [folder / "bin/python", "-m", "pip", "install", "-q", "--index-url", index.url("cpu")]
     subprocess.run([*argv, "torch", "torchvision", "torchaudio"], env=clean(), check=True)
     return folder
+
+
+@pytest.fixture
+def env(tmp_path: Path, filled: Path) -> Path:
+    copy_venv(filled, tmp_path / "env")
+    return tmp_path / "env"
 
 
 def on_a_small_disk(tmp_path: Path, source: str) -> list[str]:

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-import venv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from package_index import (
     torchvision_wheel,
     wheel,
 )
+from targets import copy_venv, venv_with_pip
 
 from klein_doctor.probes.torch_files import read_archs
 from klein_doctor.steps import Step, StepFailed
@@ -70,7 +70,7 @@ def index() -> Iterator[PackageIndex]:
 def template(tmp_path_factory: pytest.TempPathFactory, index: PackageIndex) -> Path:
     """An environment with pip and the trio for the CPU."""
     folder = tmp_path_factory.mktemp("template") / "env"
-    venv.EnvBuilder(with_pip=True, symlinks=True).create(folder)
+    venv_with_pip(folder)
     install(folder, "--index-url", index.url("cpu"), *TRIO)
     install(folder, "--index-url", index.url(), "plain==1.0", "other==1.0")
     return folder
@@ -78,7 +78,7 @@ def template(tmp_path_factory: pytest.TempPathFactory, index: PackageIndex) -> P
 
 @pytest.fixture
 def env(template: Path, tmp_path: Path) -> Path:
-    shutil.copytree(template, tmp_path / "env", symlinks=True)
+    copy_venv(template, tmp_path / "env")
     # As uv makes it: a lock file of its own.
     (tmp_path / "env" / ".lock").touch()
     return tmp_path / "env"

@@ -68,7 +68,7 @@ def prepare(request, wishes):  # type: ignore[no-untyped-def]
     return Prepared(request, REPORT, plan, more)
 
 
-def carry_out(prepared, steps, console, limits=None, around=None):  # type: ignore[no-untyped-def]
+def carry_out(prepared, steps, console, limits=None, around=None, more=None):  # type: ignore[no-untyped-def]
     for number, step in enumerate(steps, 1):
         console.began(step, number, len(steps))
         console.ended(Result(step, "done", "it is done"))
