@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import re
-from collections.abc import Callable
-from typing import Any
 
 from klein_doctor import __version__
-from klein_doctor.exits import UsageError
+from klein_doctor.argument_parser import Parser
 
 ROUTES = ("auto", "comfyui", "diffusers")
 FORMATS = ("text", "brief", "json", "markdown", "html")
@@ -32,48 +29,9 @@ beats it.
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """Errors in one line, as everything else here.
-
-    more: adds arguments that are shown only in this parser's help. The whole command line's parser
-    reads them, wherever they stand.
-    """
-
-    more: Callable[[argparse.ArgumentParser], None] | None = None
-
-    def format_help(self) -> str:
-        more, self.more = self.more, None
-        if more is not None:
-            more(self)
-        return super().format_help()
-
-    def _print_message(self, message: str, file: Any = None) -> None:
-        """argparse's own says nothing of a disk that is full."""
-        if message and file is not None:
-            file.write(message)
-
-    def error(self, message: str) -> None:  # type: ignore[override]
-        wrong = re.match(r"argument COMMAND: invalid choice: '(.*?)' \(choose from (.*)\)", message)
-        if wrong:
-            raise UsageError(_no_command(wrong[1], re.findall(r"[a-z]+", wrong[2])))
-        raise UsageError(f"{message} (klein-doctor --help lists what there is)")
-
-
-def _no_command(name: str, there: list[str]) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(name, there, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(there)}"
-    if name == "help":
-        hint = "klein-doctor --help lists what there is"
-    elif not close:
-        hint += f"; what is wrong, in words, goes to triage: klein-doctor triage {name[:40]}..."
-    return f"there is no command {name[:60]!r}; {hint}"
-
-
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    top = _Parser(
+    top = Parser(
         prog="klein-doctor",
         description="Says whether this machine, its ComfyUI and its PyTorch can run\n"
         "FLUX.2 [klein] 4B, why not, and what to do. It changes nothing without --fix.",
@@ -211,7 +169,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="--route, --comfyui, --format text|json, --output, --deep and --state-dir mean what "
         "klein-doctor --help says of them.",
     )
-    assert isinstance(download, _Parser)
+    assert isinstance(download, Parser)
     download.more = _downloading
     generate = commands.add_parser(
         "generate",
@@ -224,7 +182,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="--route, --comfyui, --python, --gpu, --format, --output, --deadline, --progress, "
         "--offline, --recipe and --state-dir mean what klein-doctor --help says of them.",
     )
-    assert isinstance(generate, _Parser)
+    assert isinstance(generate, Parser)
     generate.more = _generating
     ready = commands.add_parser(
         "ready",
@@ -234,7 +192,7 @@ def parser() -> argparse.ArgumentParser:
         "ComfyUI and these files; else 1, and a line says what differs. It asks no network and "
         "takes less than a second.",
     )
-    assert isinstance(ready, _Parser)
+    assert isinstance(ready, Parser)
     ready.more = _lasting
     commands.add_parser(
         "setup",
@@ -283,7 +241,7 @@ def parser() -> argparse.ArgumentParser:
         "doctor on it: diagnosis, plan, fix with a verified download, second look, pictures where "
         "torch and diffusers are installed, undo. Exit code 0 where all that could be tried works.",
     )
-    assert isinstance(rehearse, _Parser)
+    assert isinstance(rehearse, Parser)
     rehearse.more = _keeping
     triage = commands.add_parser(
         "triage",

@@ -8,7 +8,14 @@ from packaging.version import InvalidVersion, Version
 from klein_doctor.constraining import written
 from klein_doctor.installation import CONSTRAINTS, Guard, Pin
 from klein_doctor.model import (
-    Fact, Facts, Interpreter, Known, Package, Private, Unknown, known,
+    Fact,
+    Facts,
+    Interpreter,
+    Known,
+    Package,
+    Private,
+    Unknown,
+    known,
 )
 from klein_doctor.outcomes import Command, from_conda, release, uses_uv
 

@@ -96,6 +96,18 @@ def forget(options: argparse.Namespace, output: Output, note: Callable[[str], No
     return Exit.OK
 
 
+def _at_work(journal: Journal) -> str:
+    """Who works on this run at this moment, "" for nobody."""
+    lock = lock_in(journal)
+    if journal.state() == "open" and lock and Path(lock).exists():
+        try:
+            with held(Path(lock)):
+                pass
+        except Busy as error:
+            return str(error)
+    return ""
+
+
 def _not_broken_off(journal: Journal) -> None:
     if journal.state() == "open":
         raise UsageError(
@@ -114,6 +126,10 @@ def uninstall(options: argparse.Namespace, output: Output, note: Callable[[str],
     """
     state = need_state_folder(options.state_dir, os.environ)
     for journal in runs(state):
+        busy = _at_work(journal)
+        if busy:
+            note(busy)
+            return Exit.TRY_AGAIN
         _not_broken_off(journal)
     lost = [journal.run for journal in runs(state) if _changed_more_than_the_guard(journal)]
     if lost and not _agreed(_lost_in_words(lost), options, note):

@@ -48,8 +48,8 @@ def plan(case: Case) -> list[Step]:
         title = f"{repair.summary}; {reason}"
         return [by_hand(ID, "packages", title, clears, repair.commands)]
     if doctors_own(facts):
-        title, commands = f"name the Python that runs the model; {DOCTORS_OWN}", (NAME_PYTHON,)
-        return [by_hand(ID, "packages", title, clears, commands)]
+        title = f"name the Python that runs the model; {DOCTORS_OWN}"
+        return [by_hand(ID, "packages", title, clears, (NAME_PYTHON,))]
     reason = without_tool(facts)
     if reason and not shared(facts):
         title, commands = f"{repair.summary}; {reason}", with_pip_first(facts, ID)

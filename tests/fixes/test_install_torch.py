@@ -178,3 +178,19 @@ def test_without_pip_it_is_uv_or_the_exact_words() -> None:
     )
     assert first == ["~/ComfyUI/.venv/bin/python", "-m", "ensurepip", "--upgrade"]
     assert second == ["klein-doctor", "--fix", "--only", "install-torch"]
+
+
+def test_nothing_is_put_into_the_doctors_own_environment() -> None:
+    """Where no Python of ComfyUI's was found, the doctor's own is what was looked at."""
+    facts = machine()
+    there, absent = known(facts.surroundings), known(facts.torch)
+    assert there is not None and absent is not None
+    gone = absent._replace(present=False, distributions=(), version=Unknown("not installed"))
+    facts = facts._replace(
+        surroundings=Known(there._replace(doctor_inside=True)), torch=Known(gone)
+    )
+    (step,) = planned(facts)
+    assert (step.grade, step.commands[0][:2]) == ("manual", ("klein-doctor", "--python"))
+    # Installed beside a torch that is there, it mends that one.
+    (step,) = planned(old()._replace(surroundings=Known(there._replace(doctor_inside=True))))
+    assert step.grade == "ask"

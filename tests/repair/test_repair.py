@@ -252,6 +252,8 @@ def test_of_two_at_once_one_leaves(make_scene: Make) -> None:
     assert "another klein-doctor" in second.err
     assert f"(process {first.pid}, since 20" in second.err
     assert second.document["retry"] is True
+    removal = scene.doctor("uninstall")
+    assert removal.code == 7 and "another klein-doctor" in removal.err
     out, err = first.communicate(timeout=s.LIMIT_S)
     assert first.returncode in (0, 1), err
     assert json.loads(out)["changed"] is True
