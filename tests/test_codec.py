@@ -109,7 +109,7 @@ JSONS = st.recursive(
 OPTIONAL = ("comfyui", "proof", "generation", "past", "proven", "guard")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(JSONS, st.sampled_from(Facts._fields))
 def test_arbitrary_json_is_a_decode_error(value: object, field: str) -> None:
     data = {**recorded.load("h100-80gb-linux")["facts"], field: {"known": value}}
@@ -125,7 +125,7 @@ def test_arbitrary_json_is_a_decode_error(value: object, field: str) -> None:
     )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(JSONS, st.data())
 def test_a_report_changed_in_one_place_decodes_or_names_the_place(
     value: object, data: st.DataObject

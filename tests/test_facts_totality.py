@@ -126,7 +126,7 @@ def test_there_are_places_at_every_depth() -> None:
     )
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(blanked())
 def test_ignorance_is_never_a_fault(case: tuple[str, tuple[Path, ...]]) -> None:
     name, gone = case

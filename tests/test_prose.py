@@ -27,8 +27,9 @@ def test_findings_of_a_machine(name: str) -> None:
 @pytest.mark.parametrize("name", recorded.names())
 def test_a_report_is_no_wider_than_a_terminal(name: str) -> None:
     lines = recorded.golden(name, "text").read_text(encoding="utf-8").splitlines()
-    # A command stays on one line: it is there to be copied.
-    assert not [line for line in lines if len(line) > 80 and not line.startswith("    ")]
+    # A command stays on one line, and a path is not broken: they are there to be copied.
+    others = [line for line in lines if not line.startswith("    ")]
+    assert not [line for line in others if len(line) > 80 and len(line.rpartition(" ")[2]) <= 68]
 
 
 @pytest.mark.parametrize("check", catalogue().values(), ids=lambda check: check.name)

@@ -141,7 +141,7 @@ def test_what_is_installed_exists(row: recipes.Install) -> None:
 # --- the choice of a build -------------------------------------------------------------------
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(
     capability=st.sampled_from(CAPABILITIES),
     driver=st.integers(400, 620),

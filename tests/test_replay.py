@@ -160,7 +160,7 @@ def parsed_or_refused(text: str) -> Any:
         return None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=300))
 @example(b"{")
 @example(b"```json\n```")
@@ -169,7 +169,7 @@ def test_arbitrary_bytes_are_refused(raw: bytes) -> None:
     assert parsed_or_refused(raw.decode("utf-8", "replace")) is None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.sampled_from([GOOD, MARKDOWN]),
     st.lists(st.tuples(st.integers(0, 20_000), st.integers(0, 40), st.text(max_size=5)),
@@ -197,7 +197,7 @@ JSONS = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data(), JSONS)
 def test_a_mutated_report_is_judged_or_refused(data: st.DataObject, value: object) -> None:
     """Any part replaced by anything: a ReplayError, or facts the checks can live with."""

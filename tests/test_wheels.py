@@ -110,7 +110,7 @@ def test_audio_only_where_it_was() -> None:
     ]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(
     st.sampled_from([pair(row.compute_capability) for row in gpu_rows()]),
     st.integers(300, 700),

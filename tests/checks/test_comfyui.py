@@ -334,7 +334,7 @@ def test_what_was_not_read_is_unknown(name: str) -> None:
     assert (found.verdict, found.reason) == (UNKNOWN, "not read")
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 @given(
     st.lists(
         st.tuples(

@@ -95,7 +95,7 @@ def test_a_pin_beside_an_unread_torch_is_undecided() -> None:
     assert judge_one("custom-node-pins-torch", unread).reason == "not read"
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 @given(
     st.lists(st.text(max_size=60) | st.text("torch=<>~!;.[]@+%-/ 0129'\"", max_size=40), max_size=5)
 )
@@ -179,7 +179,7 @@ def test_every_file_is_told_and_ignorance_is_no_fault() -> None:
     assert alone("model-paths-broken", c.machine()._replace(comfyui=Known(broken))) is FAIL
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 @given(st.lists(st.tuples(st.text(max_size=8), st.text("/\\ab", max_size=8)), max_size=5))
 def test_no_path_is_too_strange(missing: list[tuple[str, str]]) -> None:
     assert of_any_words("model-paths-broken", paths(file(*missing))) in (PASS, WARN)

@@ -149,7 +149,7 @@ def test_ignorance() -> None:
     assert alone("package-conflicts", c.machine()._replace(surroundings=GONE)) is UNKNOWN
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.text(max_size=20), st.text(max_size=30), st.sampled_from(["diffusers", "numpy", "torchao"])
 )

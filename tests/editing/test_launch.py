@@ -118,7 +118,7 @@ def test_of_several_installations_one_is_edited() -> None:
             loopback(TWO.encode(), "desktop-2", root)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.text("\"'^`\\ \n\r\t$%@(),;|&<>#=-abelinstv01:.", max_size=60),
     st.sampled_from(["bat", "sh", "ps1", "comfy-cli"]),

@@ -84,7 +84,7 @@ def test_junk_over_http(tmp_path: Path, path: str, answer: bytes) -> None:
     assert made.outcome == "done" or made.says
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=70, deadline=None)
 @example_of(VALUES)
 def test_whatever_is_said_is_read(value: Any) -> None:
     said = value if isinstance(value, dict) else {}

@@ -36,7 +36,7 @@ def test_any_file_gets_a_verdict(
     hold(folder / f"m{ending}", data, more, digest)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(tables(), st.dictionaries(st.text(max_size=9), st.text(max_size=9), max_size=3))
 def test_a_sound_file_is_read_as_it_was_written(
     folder: Path, table: dict[str, Expected], metadata: dict[str, str]
@@ -51,7 +51,7 @@ def test_a_sound_file_is_read_as_it_was_written(
     assert reading.header.metadata == metadata and reading.header.end == status.st_size
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(respelt())
 def test_a_real_table_in_any_spelling_is_known(folder: Path, spelt: tuple[str, bytes]) -> None:
     name, start = spelt
@@ -65,7 +65,7 @@ def test_a_real_table_in_any_spelling_is_known(folder: Path, spelt: tuple[str, b
     assert (identity.structure, identity.complete) == (expected.structure, expected.complete)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(st.sampled_from(["flux2-vae", "qwen3-4b", "flux-2-klein-4b-fp8"]), st.data())
 def test_a_real_file_cut_anywhere_is_cut_short(
     folder: Path, name: str, data: st.DataObject

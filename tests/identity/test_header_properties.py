@@ -15,7 +15,7 @@ def test_any_bytes_get_a_verdict(data: bytes, more: int) -> None:
     hold(data, more)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(st.sampled_from(REAL), st.integers(0, 1 << 36))
 def test_a_real_header_before_any_length_of_data(data: bytes, more: int) -> None:
     hold(data, more)

@@ -171,7 +171,7 @@ SEEDS = [
 ]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(
     st.sampled_from(SEEDS),
     st.lists(st.tuples(st.integers(0, 700), st.sampled_from([0, 1, 0x40, 0x7F, 0x80, 0xFF])),
@@ -187,7 +187,7 @@ def test_changed_and_cut_files_raise_only_what_is_announced(
     read_all(bytes(changed[: cut or None]), tmp_path_factory.getbasetemp() / "changed.so")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(st.binary(max_size=600), st.sampled_from([b"", b"\x7fELF\2\1\1", b"MZ"]))
 def test_random_files_raise_only_what_is_announced(
     tmp_path_factory: pytest.TempPathFactory, raw: bytes, start: bytes

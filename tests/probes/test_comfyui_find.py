@@ -401,7 +401,7 @@ def test_what_is_none_is_wrong_usage_and_says_what_is_missing(
     assert says in str(raised.value)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(st.text(min_size=1, max_size=400))
 def test_any_text_is_a_folder_or_wrong_usage_in_one_line(
     tmp_path_factory: pytest.TempPathFactory, named: str
@@ -419,7 +419,7 @@ WORDS = st.sampled_from(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(
     st.lists(WORDS | st.text(max_size=10), max_size=3),
     st.none() | st.dictionaries(

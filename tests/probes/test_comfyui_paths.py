@@ -385,7 +385,7 @@ def test_no_file_crowds_out_the_rest(tmp_path: Path) -> None:
 SIGNS = st.text(alphabet=st.sampled_from("ab:&*[]{}-\n \t!|>'\"#%@,0~<=?\\."), max_size=60)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.one_of(SIGNS, st.text(max_size=60)))
 def test_no_yaml_makes_it_raise(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     root = tmp_path_factory.getbasetemp()
@@ -394,7 +394,7 @@ def test_no_yaml_makes_it_raise(tmp_path_factory: pytest.TempPathFactory, text: 
     assert not (told.fault and told.folders)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(SIGNS)
 def test_no_section_makes_it_raise(text: str) -> None:
     try:

@@ -729,7 +729,7 @@ def _settings_texts(root: Path) -> st.SearchStrategy[bytes]:
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_no_settings_make_it_raise(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

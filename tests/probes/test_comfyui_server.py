@@ -449,7 +449,7 @@ def test_any_shape_of_an_answer_is_read() -> None:
     def serve(peer: socket.socket, path: str) -> None:
         peer.sendall(reply(now[path == "/internal/folder_paths"]))
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=60, deadline=None)
     @given(ANY | SHAPES, ANY)
     def look(stats: object, folders: object) -> None:
         now[:] = [stats, folders]

@@ -249,7 +249,7 @@ def test_projects_that_make_no_sense(tmp_path: Path, text: str) -> None:
     assert nodes_of(root).pins == ()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(st.binary(max_size=200))
 def test_no_bytes_make_it_raise(tmp_path_factory: pytest.TempPathFactory, raw: bytes) -> None:
     root = tmp_path_factory.getbasetemp() / "junk"

@@ -241,7 +241,7 @@ def test_a_mount_table() -> None:
     assert (wsl.point, wsl.kind) == ("/mnt/c", "9p") and "aname=drvfs" in wsl.options
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.one_of(
     st.text(max_size=60),
     st.lists(st.sampled_from(["1", "8:2", "/", "/data", "rw", "ro", "-", "ext4", "\\040", "\\777",

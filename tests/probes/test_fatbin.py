@@ -183,7 +183,7 @@ SEEDS = [GOOD, pe([(b".nv_fatb", region(entry(SASS, 90), entry(PTX, 80)) + bytes
 BYTES = st.sampled_from([0, 1, 2, 0x10, 0x40, 0x7F, 0x80, 0xFF])
 
 
-@settings(max_examples=300, deadline=5000)
+@settings(max_examples=100, deadline=5000)
 @given(
     st.sampled_from(SEEDS),
     st.lists(st.tuples(st.integers(0, 1200), BYTES), max_size=10),
@@ -198,7 +198,7 @@ def test_changed_and_cut_files_raise_only_what_is_announced(
     read_safely(bytes(changed[: cut or None]), tmp_path_factory.getbasetemp() / "changed.so")
 
 
-@settings(max_examples=300, deadline=5000)
+@settings(max_examples=100, deadline=5000)
 @given(st.binary(max_size=400), st.sampled_from([b"", b"\x50\xed\x55\xba\1\0\x10\0"]))
 def test_any_bytes_as_gpu_code_raise_only_what_is_announced(
     tmp_path_factory: pytest.TempPathFactory, raw: bytes, start: bytes
@@ -209,7 +209,7 @@ def test_any_bytes_as_gpu_code_raise_only_what_is_announced(
     read_safely(pe([(b".nv_fatb", start + raw)]), path)
 
 
-@settings(max_examples=200, deadline=5000)
+@settings(max_examples=70, deadline=5000)
 @given(
     st.lists(
         st.tuples(

@@ -177,7 +177,7 @@ def test_a_diagnosis_finds_it_in_the_state_folder(tmp_path: Path) -> None:
     assert ran.finding("hub-unreachable")["verdict"] == "pass"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.fixed_dictionaries(
         {

@@ -110,7 +110,7 @@ def test_programs_that_bring_their_own_are_not_asked(tmp_path: Path) -> None:
     assert named(tmp_path / "c", "run.bat", text, "portable") == [None]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(
     st.sampled_from(["run.sh", "run.bat", "run.ps1"]),
     st.text(st.sampled_from("$(){}\"'%~!.\\/ ;&venvbicdatSrpsl0\n\0"), max_size=60),

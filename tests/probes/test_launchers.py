@@ -384,7 +384,7 @@ SOURCES = st.lists(
 ).map("".join)  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.text(max_size=200) | SOURCES, st.booleans())
 def test_no_text_makes_it_raise(text: str, windows: bool) -> None:
     words = split(text, windows)
@@ -392,7 +392,7 @@ def test_no_text_makes_it_raise(text: str, windows: bool) -> None:
     assert listen_class(words) in ("", "loopback", "private", "public", "any")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(SOURCES, st.sampled_from(["bat", "cmd", "sh", "ps1"]))
 def test_no_file_makes_it_raise(
     tmp_path_factory: pytest.TempPathFactory, text: str, suffix: str
@@ -403,7 +403,7 @@ def test_no_file_makes_it_raise(
         assert each.line <= text.count("\n") + 1 and each.kind in ("bat", "sh", "ps1")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.text(st.characters(codec="ascii", exclude_characters="\0"), max_size=12)))
 def test_what_is_quoted_comes_back(words: list[str]) -> None:
     quoted = " ".join("'" + word.replace("'", "'\\''") + "'" for word in words)

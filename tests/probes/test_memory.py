@@ -330,7 +330,7 @@ MOUNT_LINES = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(MEMINFO_LINES, CGROUP_LINES, MOUNT_LINES, st.text(max_size=200), FIGURES, FIGURES)
 def test_any_machine_gives_figures_a_report_can_hold(
     tmp_path_factory: pytest.TempPathFactory,
@@ -363,7 +363,7 @@ def test_any_machine_gives_figures_a_report_can_hold(
         assert decode(Memory, encode(memory, "public")) == memory
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.text(max_size=300))
 def test_any_text_can_be_a_table(text: str) -> None:
     assert all(value >= 0 for value in meminfo(text).values())

@@ -321,7 +321,7 @@ FRAGMENTS = st.sampled_from(
      'os.environ["DIFFUSERS_ATTN_BACKEND"]', "optimized_attention_override", "pop", "get"]
 )  # fmt: skip
 QUICK = settings(
-    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60
 )
 
 

@@ -201,7 +201,7 @@ def test_names_are_compared_as_indexes_do() -> None:
     assert normalised("Huggingface__Hub.-x") == "huggingface-hub-x"
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.one_of(st.text(max_size=300), st.lists(st.one_of(
     st.text(max_size=30),
     st.tuples(
@@ -219,7 +219,7 @@ def test_any_text_can_be_metadata(text: str) -> None:
         assert normalised(found).startswith(tuple(WATCHED))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.text(st.characters(exclude_characters="/\0", codec="utf-8"), min_size=1,
                         max_size=30), max_size=5))  # fmt: skip
 def test_any_names_can_lie_in_a_folder(names: list[str]) -> None:

@@ -140,7 +140,7 @@ def test_what_is_no_file_is_told(tmp_path: Path) -> None:
             read_requirements(tmp_path / name)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.text(max_size=300))
 def test_no_text_makes_it_raise(text: str) -> None:
     for line in parse_requirements(text):
@@ -150,7 +150,7 @@ def test_no_text_makes_it_raise(text: str) -> None:
 MARKERS = st.text(alphabet=st.sampled_from("pythonversi_<>=!~ '\"().3andor"), max_size=40)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(MARKERS)
 def test_no_marker_makes_it_raise(tmp_path_factory: pytest.TempPathFactory, marker: str) -> None:
     folder = tmp_path_factory.getbasetemp()

@@ -314,7 +314,7 @@ def test_only_the_beginning_of_a_large_file_is_read(tmp_path: Path) -> None:
     assert read_secrets(outside, installed(tmp_path), ()) == ()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.text(max_size=80), st.text(max_size=80))
 def test_wherever_it_stands_a_token_never_comes_back(
     tmp_path_factory: pytest.TempPathFactory, before: str, after: str

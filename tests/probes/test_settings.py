@@ -111,7 +111,7 @@ def test_long_values_are_cut_without_cutting_a_name_open() -> None:
     assert not {"j", "ja", "jan", "jane"} & set(read(HF_HOME=edge)["HF_HOME"].public.split("/"))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.dictionaries(st.sampled_from([name for name, _ in ALLOWED]),
                        st.text(st.characters(), max_size=500), max_size=6),
        st.sampled_from(["linux", "win32"]))  # fmt: skip
@@ -124,7 +124,7 @@ def test_any_value_fits_into_a_report(env: dict[str, str], platform: str) -> Non
             assert len(text) <= 300 and text.isprintable()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.text("abc:/?#;@!%", max_size=8),
     st.text("abc:/?#;@!%", max_size=8),

@@ -127,7 +127,7 @@ def test_first_words(text: str, words: str) -> None:
     assert first_words(text) == words
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.one_of(st.text(max_size=20), st.sampled_from(["Error=", " x", "", "error = y"])),
                 max_size=8).map("\n".join))  # fmt: skip
 def test_any_text_can_be_a_marker(text: str) -> None:
@@ -378,7 +378,7 @@ def test_first_lines_of_scripts(text: str, python: str) -> None:
     assert named_python(text) == python
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.text(max_size=60), st.sampled_from(["#!", "#!/bin/sh\n", "#!/bin/sh\n'''exec' ", ""]))
 def test_any_text_can_be_a_script(text: str, start: str) -> None:
     found = named_python(start + text)

@@ -112,7 +112,7 @@ def test_a_name_said_twice_is_asked_once(tmp_path: Path) -> None:
     assert undefined(write(tmp_path / "_C.so", bytes(raw)), TORCH) == [SIZES]
 
 
-@settings(max_examples=200, deadline=5000)
+@settings(max_examples=70, deadline=5000)
 @given(
     st.sets(st.from_regex(r"_Z[NKa-z0-9]{1,12}", fullmatch=True), max_size=40),
     st.sets(st.from_regex(r"_Z[NKa-z0-9]{1,12}", fullmatch=True), max_size=20),
@@ -277,7 +277,7 @@ SEEDS = [
 BYTES = st.sampled_from([0, 1, 2, 7, 0x10, 0x40, 0x7F, 0x80, 0xFF])
 
 
-@settings(max_examples=300, deadline=5000)
+@settings(max_examples=100, deadline=5000)
 @given(
     st.sampled_from(SEEDS),
     st.lists(st.tuples(st.integers(0, 1200), BYTES), max_size=10),
@@ -292,7 +292,7 @@ def test_changed_and_cut_files_raise_only_what_is_announced(
     ask_safely(tmp_path_factory.getbasetemp() / "changed.so", bytes(changed[: cut or None]))
 
 
-@settings(max_examples=200, deadline=5000)
+@settings(max_examples=70, deadline=5000)
 @given(
     st.binary(max_size=200),
     st.binary(max_size=200),

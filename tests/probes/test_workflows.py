@@ -284,7 +284,7 @@ _JSON = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.dictionaries(st.sampled_from(_KEYS), _JSON),
     st.lists(st.dictionaries(st.sampled_from(_KEYS), _JSON), max_size=4),

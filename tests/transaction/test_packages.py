@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from acting import begun, tree, undone
 from package_index import (
@@ -507,5 +508,13 @@ def _killed(source: str, run: Path, after: float | None) -> float:
             return time.monotonic() - start
         time.sleep(after)
         process.send_signal(signal.SIGKILL)
-    time.sleep(0.1)  # until the kernel has ended what it had started
+    until = time.monotonic() + 60  # until the kernel has ended what it had started
+    while _works_on(str(run.parents[3])) and time.monotonic() < until:
+        time.sleep(0.02)
     return after
+
+
+def _works_on(place: str) -> bool:
+    """Whether a process is there whose command names this folder."""
+    found = (each.info["cmdline"] or () for each in psutil.process_iter(["cmdline"]))
+    return any(place in word for words in found for word in words)

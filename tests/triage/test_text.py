@@ -179,7 +179,7 @@ _BITS = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(_BITS, max_size=12), st.integers(1, 64))
 def test_any_bytes_give_an_answer(bits: list[bytes], size: int) -> None:
     data = b"".join(bits)
@@ -195,7 +195,7 @@ def test_any_bytes_give_an_answer(bits: list[bytes], size: int) -> None:
     assert ranks == sorted(ranks, reverse=True)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.text(max_size=400))
 def test_any_description_gives_an_answer(text: str) -> None:
     found = asked(text.encode("utf-8", "surrogatepass"))
