@@ -92,7 +92,9 @@ class Stage:
 
     def environment(self) -> dict[str, str]:
         """What the doctor and the programs it runs are told: nothing of the user's."""
-        kept = ("PATH", "SYSTEMROOT", "COMSPEC", "PATHEXT", "LANG", "LC_ALL", "TERM")
+        kept = (
+            "PATH", "SYSTEMROOT", "COMSPEC", "PATHEXT", "LANG", "LC_ALL", "TERM", "OMP_NUM_THREADS",
+        )  # fmt: skip
         env = {name: os.environ[name] for name in kept if name in os.environ}
         temporary = str(self.top / "tmp")
         return {
