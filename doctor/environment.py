@@ -63,7 +63,6 @@ def shared(facts: Facts) -> str:
     return ""
 
 
-DOCTORS_OWN = "this one is the doctor's own, and nothing runs a model with it"
 NAME_PYTHON: Command = ("klein-doctor", "--python", "<python or environment folder>")
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from klein_doctor.environment import DOCTORS_OWN, NAME_PYTHON, doctors_own
-from klein_doctor.fixes.package_step import act, package_step
+from klein_doctor.fixes.package_step import act, named_first, package_step
 from klein_doctor.fixing import Fix
-from klein_doctor.steps import Case, Step, by_hand
+from klein_doctor.steps import Case, Step
 
 ID = "install-diffusers-stack"
 
 
 def plan(case: Case) -> list[Step]:
     """diffusers, transformers and accelerate, at the floors the route has."""
-    if doctors_own(case.facts):
-        title = f"name the Python that runs the model; {DOCTORS_OWN}"
-        return [by_hand(ID, "packages", title, case.ids, (NAME_PYTHON,))]
+    if (unnamed := named_first(case, ID)) is not None:
+        return [unnamed]
     floors = case.recipe.stack.floors[:2]
     wanted = (*(f"{row.name}>={row.version}" for row in floors), "accelerate")
     return [package_step(case, ID, f"install {', '.join(wanted)}", install=wanted)]

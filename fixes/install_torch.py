@@ -6,12 +6,9 @@ from pathlib import Path
 
 from klein_doctor.card import card
 from klein_doctor.environment import (
-    DOCTORS_OWN,
-    NAME_PYTHON,
     TRIO,
     compiled_for_torch,
     conda_base,
-    doctors_own,
     isolated,
     kept,
     shared,
@@ -20,7 +17,7 @@ from klein_doctor.environment import (
     without_tool,
 )
 from klein_doctor.fixes.make_venv import private
-from klein_doctor.fixes.package_step import UNDO, in_words
+from klein_doctor.fixes.package_step import UNDO, in_words, named_first
 from klein_doctor.fixing import Fix
 from klein_doctor.guard import conf_name, repin
 from klein_doctor.model import Facts, Known, Private, Repair, known
@@ -47,9 +44,8 @@ def plan(case: Case) -> list[Step]:
     if reason:
         title = f"{repair.summary}; {reason}"
         return [by_hand(ID, "packages", title, clears, repair.commands)]
-    if doctors_own(facts):
-        title = f"name the Python that runs the model; {DOCTORS_OWN}"
-        return [by_hand(ID, "packages", title, clears, (NAME_PYTHON,))]
+    if (unnamed := named_first(case, ID)) is not None:
+        return [unnamed]
     reason = without_tool(facts)
     if reason and not shared(facts):
         title, commands = f"{repair.summary}; {reason}", with_pip_first(facts, ID)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from klein_doctor.environment import (
+    NAME_PYTHON,
+    doctors_own,
     isolated,
     kept,
     shared,
@@ -18,6 +20,17 @@ from klein_doctor.transaction.packages import Change, Changed, change_packages
 from klein_doctor.transaction.transaction import Transaction
 
 UNDO = "puts the packages back from the copies that are kept, without network"
+
+
+def named_first(case: Case, fix: str) -> Step | None:
+    """By hand where the doctor's own environment is all that was found, None elsewhere."""
+    if not doctors_own(case.facts):
+        return None
+    title = (
+        "name the Python that runs the model; this one is the doctor's own, and nothing runs a "
+        "model with it"
+    )
+    return by_hand(fix, "packages", title, case.ids, (NAME_PYTHON,))
 
 
 def package_step(

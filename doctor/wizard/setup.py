@@ -178,8 +178,8 @@ class _Session:
         question = q.Question(a.STEPS, "What is to be done? The ticked steps.", choices, "")
         chosen = self.asking.many(question, [n for n, row in ours.items() if row.tick])
         steps = tuple(row.step for n, row in ours.items() if n in chosen)
-        there = known(prepared.report.facts.torch) is not None
-        return self._torch(rows, steps) if there else steps
+        torch = known(prepared.report.facts.torch)
+        return self._torch(rows, steps) if torch is not None and torch.present else steps
 
     def _torch(self, rows: Sequence[Row], steps: tuple[Step, ...]) -> tuple[Step, ...]:
         """The steps without PyTorch's where it is not to be replaced."""
