@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from klein_doctor.boxed import boxed
+from klein_doctor.boxed import InTurn
 from klein_doctor.exits import Exit, UsageError
 from klein_doctor.model import (
     Facts,
@@ -51,14 +51,16 @@ def judge(
     if choice.select and not any(choice.wants(name) for name in checks):
         raise UsageError("--ignore leaves nothing of what --select names")
     found: dict[str, list[Finding]] = {}
-    for check in checks.values():
-        blocking = _blocking(check, found)
-        outcomes = [blocking] if blocking else _outcomes(check, facts, recipe)
-        if not outcomes and check.name in choice.select:
-            outcomes = [_nothing(check)]
-        found[check.name] = [
-            _finding(check, number, outcome, found) for number, outcome in enumerate(outcomes, 1)
-        ]
+    with InTurn() as boxes:
+        for check in checks.values():
+            blocking = _blocking(check, found)
+            outcomes = [blocking] if blocking else _outcomes(check, facts, recipe, boxes)
+            if not outcomes and check.name in choice.select:
+                outcomes = [_nothing(check)]
+            found[check.name] = [
+                _finding(check, number, outcome, found)
+                for number, outcome in enumerate(outcomes, 1)
+            ]
     wanted = [f for name, group in found.items() if choice.wants(name) for f in group]
     return tuple(_detached(wanted, found))
 
@@ -107,8 +109,8 @@ def _nothing(check: Check) -> Outcome:
     return Outcome(Verdict.SKIPPED, check.title, reason=reason)
 
 
-def _outcomes(check: Check, facts: Facts, recipe: Recipe) -> Sequence[Outcome]:
-    result = boxed(check.name, lambda: check.judge(facts, recipe), CHECK_LIMIT_S)
+def _outcomes(check: Check, facts: Facts, recipe: Recipe, boxes: InTurn) -> Sequence[Outcome]:
+    result = boxes.run(check.name, lambda: check.judge(facts, recipe), CHECK_LIMIT_S)
     if isinstance(result, Fault):
         return [
             Outcome(

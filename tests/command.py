@@ -1,4 +1,4 @@
-"""Run the installed command as a user does: a process of its own, in a clean environment."""
+"""Run the command as a user does: a process of its own, in a clean environment."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from prestarted import POSSIBLE, Prestarted
 
 LIMIT_S = 30
 FORMATS = ("text", "brief", "json", "markdown")
@@ -20,6 +23,8 @@ _DROPPED = (
     "LC_", "COLUMNS", "NO_COLOR", "FORCE_COLOR", "CLICOLOR", "XDG_", "HF_", "APPDATA",
     "LOCALAPPDATA", "SUDO_",
 )  # fmt: skip
+# What an interpreter reads as it starts.
+_READ_AT_START = ("PYTHON", "LC_", "LANG", "COVERAGE_")
 
 
 class Ran(NamedTuple):
@@ -79,29 +84,54 @@ def doctor(
     full = {**clean_environment(), **(env or {})}
     for name in drop:
         full.pop(name, None)
+    words = [str(argument) for argument in arguments]
+    if before:
+        return ran([*before, *COMMAND, *words], full, stdin, cwd, limit_s)
+    return doctor_in(words, full, stdin, cwd, limit_s)
+
+
+def doctor_in(
+    arguments: list[str], env: Mapping[str, str], stdin: bytes = b"", cwd: Path | None = None,
+    limit_s: float = LIMIT_S,
+) -> Ran:  # fmt: skip
+    """Run klein-doctor with exactly these variables, prestarted where that is the same."""
+    if not _usual(env):
+        return ran([*COMMAND, *arguments], env, stdin, cwd, limit_s)
+    code, out, err = _prestarted().run(arguments, env, stdin, cwd or Path.cwd(), limit_s)
+    return Ran(code, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
+
+
+def ran(
+    command: list[str], env: Mapping[str, str], stdin: bytes = b"", cwd: Path | None = None,
+    limit_s: float = LIMIT_S,
+) -> Ran:  # fmt: skip
+    """Run a command in a fresh process."""
     done = subprocess.run(
-        [*before, *COMMAND, *map(str, arguments)],
-        env=full, input=stdin, capture_output=True, timeout=limit_s, check=False, cwd=cwd,
-    )  # fmt: skip
+        command, env=env, input=stdin, capture_output=True, timeout=limit_s, check=False, cwd=cwd
+    )
     return Ran(
         done.returncode,
         done.stdout.decode("utf-8", "replace"),
         done.stderr.decode("utf-8", "replace"),
     )
+
+
+def _usual(env: Mapping[str, str]) -> bool:
+    """Whether Python starts with these variables as it does with the clean ones."""
+    changed = set(env.items()) ^ set(clean_environment().items())
+    steering = {name for name, _ in changed if name.startswith(_READ_AT_START)}
+    return POSSIBLE and steering <= {"PYTHONDONTWRITEBYTECODE"}
+
+
+@cache
+def _prestarted() -> Prestarted:
+    return Prestarted(clean_environment())
 
 
 def shell(script: str, *arguments: str | Path, env: Mapping[str, str] | None = None) -> Ran:
     """Run a shell script in which "$@" stands for klein-doctor with the arguments."""
-    done = subprocess.run(
-        ["sh", "-c", script, "sh", *COMMAND, *map(str, arguments)],
-        env={**clean_environment(), **(env or {})},
-        capture_output=True, timeout=LIMIT_S, check=False,
-    )  # fmt: skip
-    return Ran(
-        done.returncode,
-        done.stdout.decode("utf-8", "replace"),
-        done.stderr.decode("utf-8", "replace"),
-    )
+    command = ["sh", "-c", script, "sh", *COMMAND, *map(str, arguments)]
+    return ran(command, {**clean_environment(), **(env or {})})
 
 
 def one_line(text: str) -> bool:

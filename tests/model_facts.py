@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import cache
 
 import model_files
 from around import ROOT, join
@@ -32,11 +33,13 @@ def model_file(
 ) -> ModelFile:
     """A published file as a fact; cut takes so many bytes off its end."""
     place, usual = _PLACES.get(table, ("diffusion_models", f"{table}.safetensors"))
-    category, name = category or place, name or usual
-    tensors = model_files.table(table)
-    start, length = model_files.header(
-        tensors, model_files.metadata_of(tensors, model_files.notes(table).get("metadata", ""))
-    )
+    found = _judged(table, category or place, name or usual, root, sha256, cut)
+    return found._replace(**changes)
+
+
+@cache
+def _judged(table: str, category: str, name: str, root: str, sha256: str, cut: int) -> ModelFile:
+    start, length = model_files.real_header(table)
     size = len(start) + length - cut
     assets = load_assets()
     evidence = Evidence(name, category, size, sha256)
@@ -53,7 +56,7 @@ def model_file(
         named_variant=row.variant if row else "",
         shadowed=False,
         **values,
-    )._replace(**changes)
+    )
 
 
 def models(*files: ModelFile, **changes: object) -> Models:

@@ -12,6 +12,7 @@ import itertools
 import json
 import struct
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 
 from klein_doctor.identity.layouts import Expected, read_layout
@@ -78,6 +79,13 @@ def header(tensors: Table, metadata: Mapping[str, str] | None = None) -> tuple[b
     return struct.pack("<Q", len(text)) + text, here
 
 
+@cache
+def real_header(name: str) -> tuple[bytes, int]:
+    """The same of a published file, by the name of its table."""
+    tensors = table(name)
+    return header(tensors, metadata_of(tensors, notes(name).get("metadata", "")))
+
+
 def put(
     path: Path, tensors: Table, metadata: Mapping[str, str] | None = None, end: bytes = END
 ) -> Path:
@@ -100,8 +108,8 @@ def sparse(path: Path, start: bytes, size: int, end: bytes = b"") -> Path:
 
 def put_real(path: Path, name: str, end: bytes = END) -> Path:
     """A published file, by the name of its table, at its true size; end b"": all zeros."""
-    tensors = table(name)
-    return put(path, tensors, metadata_of(tensors, notes(name).get("metadata", "")), end)
+    start, length = real_header(name)
+    return sparse(path, start, len(start) + length, end[:length])
 
 
 def put_gguf(

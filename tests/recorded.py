@@ -43,9 +43,19 @@ def load(name: str) -> dict[str, Any]:
 def report(name: str) -> Report:
     """A machine, judged by today's recipe."""
     data = load(name)
-    facts = decode(Facts, data["facts"], "facts")
     target = decode(Target, data["target"], "target")
-    return build(facts, target, data["created"], recipes.load(), Request())
+    return build(facts_of(name), target, data["created"], _recipe(), Request())
+
+
+@cache
+def facts_of(name: str) -> Facts:
+    """What was read of a machine."""
+    return decode(Facts, load(name)["facts"], "facts")
+
+
+@cache
+def _recipe() -> recipes.Recipe:
+    return recipes.load()
 
 
 def rendered(found: Report, kind: str) -> str:

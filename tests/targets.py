@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -31,9 +32,24 @@ def venv_with_pip(folder: Path) -> Path:
     return folder / "bin" / "python"
 
 
+@lru_cache(maxsize=1)
+def quick_python() -> Path:
+    """This Python, but ``-m venv`` copies what is made once, as venv_with_pip does."""
+    path = _template().with_name("python")
+    copy = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import targets; "
+    copy += f"targets.copy_venv(targets.Path({str(_template())!r}), targets.Path(sys.argv[1]))"
+    own = shlex.quote(sys.executable)
+    path.write_text(
+        f'#!/bin/sh\nif [ "$1 $2" = "-m venv" ]; then exec {own} -c {shlex.quote(copy)} "$3"; fi\n'
+        f'exec {own} "$@"\n'
+    )
+    path.chmod(0o755)
+    return path
+
+
 def copy_venv(source: Path, folder: Path) -> None:
     """An environment at another place, as if it had been made there."""
-    shutil.copytree(source, folder, symlinks=True)
+    shutil.copytree(source, folder, symlinks=True, dirs_exist_ok=True)
     old, new = os.fsencode(source), os.fsencode(folder)
     for path in (folder / "pyvenv.cfg", *(folder / "bin").iterdir()):
         if path.is_file() and not path.is_symlink():

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from klein_doctor.boxed import Boxed, boxed, place_of
+from klein_doctor.boxed import Boxed, InTurn, boxed, place_of
 from klein_doctor.model import Fault
 
 
@@ -54,7 +54,7 @@ def test_an_answer_that_came_in_time_is_kept_however_late_it_is_asked_for() -> N
 
     box = Boxed("x", call, 0.0)
     assert ready.wait(60)
-    box._thread.join(60)
+    assert box.over.wait(60)
     assert box.result() == "here"
 
 
@@ -71,10 +71,33 @@ def test_the_limits_of_boxes_started_together_do_not_add_up() -> None:
     hold.set()
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_thread_that_ends_without_a_word_is_a_fault() -> None:
     found = boxed("x", lambda: sys.exit(3), 10)
     assert found == Fault("x", "ended", "ended without an answer")
+
+
+def test_calls_in_turn_share_a_thread_until_one_hangs() -> None:
+    hold = threading.Event()
+
+    def crash() -> None:
+        raise ValueError("/home/jane/secret")
+
+    with InTurn() as boxes:
+        first = boxes.run("a", threading.get_ident, 60)
+        assert boxes.run("b", threading.get_ident, 60) == first != threading.get_ident()
+        assert boxes.run("c", crash, 60).kind == "ValueError"  # type: ignore[union-attr]
+        assert boxes.run("d", lambda: sys.exit(3), 60) == Fault(
+            "d", "ended", "ended without an answer"
+        )
+        assert boxes.run("e", threading.get_ident, 60) == first
+        assert boxes.run("f", lambda: hold.wait(60), 0.01).kind == "timeout"  # type: ignore[union-attr]
+        assert boxes.run("g", threading.get_ident, 60) != first
+        names = {thread.ident: thread for thread in threading.enumerate()}
+        left, last = names[first], names[boxes.run("h", threading.get_ident, 60)]
+    hold.set()
+    for thread in (left, last):
+        thread.join(60)
+        assert not thread.is_alive()
 
 
 def test_an_error_that_was_never_raised_has_no_place() -> None:

@@ -24,13 +24,12 @@ GONE = Unknown("not read")
 
 @pytest.fixture(autouse=True, scope="module")
 def unboxed() -> Iterator[None]:
-    """Thousands of judgements: without a thread for each check, and a crash shows where it is."""
+    """Thousands of judgements: without a thread, and a crash shows where it is."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "boxed", lambda where, call, limit_s: call())
+        patch.setattr(engine.InTurn, "run", lambda boxes, where, call, limit_s: call())
         yield
 
 
-MACHINES: dict[str, Facts] = {name: recorded.report(name).facts for name in recorded.names()}
 BAD = (Verdict.FAIL, Verdict.CRASHED)
 Path = tuple[str | int, ...]
 
@@ -71,27 +70,30 @@ def without(value: Any, path: Path) -> Any:
     return (*value[:step], without(value[step], rest), *value[step + 1 :])
 
 
-PLACES = {name: [p for p in paths(facts) if p != ("faults",)] for name, facts in MACHINES.items()}
+@cache
+def places(name: str) -> list[Path]:
+    """Where in a recorded machine a fact stands."""
+    return [path for path in paths(recorded.facts_of(name)) if path != ("faults",)]
 
 
 @cache
 def before_of(name: str) -> dict[str, Verdict]:
     """The verdicts of a machine of which all is read."""
-    return {f.id: f.verdict for f in judge(MACHINES[name], RECIPE, catalogue())}
+    return {f.id: f.verdict for f in judge(recorded.facts_of(name), RECIPE, catalogue())}
 
 
 def blanked() -> st.SearchStrategy[tuple[str, tuple[Path, ...]]]:
     """A machine and a few of its facts."""
 
     def some(name: str) -> st.SearchStrategy[tuple[str, tuple[Path, ...]]]:
-        chosen = st.sets(st.sampled_from(PLACES[name]), min_size=1, max_size=6)
+        chosen = st.sets(st.sampled_from(places(name)), min_size=1, max_size=6)
         return st.tuples(st.just(name), chosen.map(lambda each: tuple(sorted(each, key=str))))
 
-    return st.sampled_from(sorted(MACHINES)).flatmap(some)
+    return st.sampled_from(recorded.names()).flatmap(some)
 
 
 def judged(name: str, gone: tuple[Path, ...]) -> tuple[Finding, ...]:
-    facts = MACHINES[name]
+    facts = recorded.facts_of(name)
     for path in gone:
         facts = without(facts, path)
     return judge(facts, RECIPE, catalogue())
@@ -115,13 +117,15 @@ def hold(name: str, findings: tuple[Finding, ...]) -> None:
 
 
 def test_there_are_places_at_every_depth() -> None:
-    found = PLACES["healthy-rtx5070-linux-cu130"]
+    found = places("healthy-rtx5070-linux-cu130")
     assert {path[0] for path in found} == set(Facts._fields) - {"faults"}
     for path in (("nvml", "driver"), ("nvml", "gpus", 0, "name"), ("torch", "cuda"),
                  ("torch_binary", "archs"), ("interpreter", "version")):  # fmt: skip
         assert path in found
     assert (
-        without(MACHINES["wsl2-healthy"], ("nvml", "gpus", 0, "name")).nvml.value.gpus[0].name
+        without(recorded.facts_of("wsl2-healthy"), ("nvml", "gpus", 0, "name"))
+        .nvml.value.gpus[0]
+        .name
         is GONE
     )
 
@@ -133,9 +137,9 @@ def test_ignorance_is_never_a_fault(case: tuple[str, tuple[Path, ...]]) -> None:
     hold(name, judged(name, gone))
 
 
-@pytest.mark.parametrize("name", sorted(MACHINES))
+@pytest.mark.parametrize("name", recorded.names())
 def test_every_single_fact_may_be_unread(name: str) -> None:
-    for path in PLACES[name]:
+    for path in places(name):
         hold(name, judged(name, (path,)))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -14,7 +15,7 @@ from PIL import Image
 
 from klein_doctor.generate.job import Attempt
 
-pytest.importorskip("diffusers")
+pytestmark = pytest.mark.skipif(find_spec("diffusers") is None, reason="diffusers is missing")
 Route = Callable[..., Attempt]
 Usual = tuple[Attempt, Listener]
 

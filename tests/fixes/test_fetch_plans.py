@@ -48,14 +48,15 @@ def fetched(plan: Plan) -> list[Step]:
 
 
 def hold(facts: Facts) -> None:
+    found = judge(facts, RECIPE, catalogue())
     for wishes in (None, Wishes(("fetch-assets",)), Wishes(deny=("move",))):
-        for plan in plans(facts, wishes):
+        for plan in make(found, facts, RECIPE, fixes(), wishes):
             assert without_room(facts, plan) == []
 
 
 @pytest.mark.parametrize("name", recorded.names())
 def test_of_every_machine(name: str) -> None:
-    hold(decode(Facts, recorded.load(name)["facts"], "facts"))
+    hold(recorded.facts_of(name))
 
 
 @pytest.mark.parametrize("place", range(3))

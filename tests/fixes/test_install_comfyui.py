@@ -16,6 +16,7 @@ from acting import acted, begun, tree, undone
 from command import doctor
 from judging import RECIPE, verdict_of
 from repositories import NEW, git, put_remote
+from targets import quick_python
 
 from klein_doctor.fixing import fixes
 from klein_doctor.model import Facts, Known, Search, Unknown
@@ -54,9 +55,10 @@ def env(index_url: str) -> dict[str, str]:
     return {**kept, "PIP_INDEX_URL": index_url, "PIP_RETRIES": "0"}
 
 
-def step(place: Path, remote: Path, index_url: str, **changed: object) -> Step:
+def step(place: Path, remote: Path, index_url: str, python: str = "", **changed: object) -> Step:
+    python = python or str(quick_python())
     arguments = {"place": str(place), "url": remote.as_uri(), "tag": NEW,
-                 "python": sys.executable, "install": TRIO, "index": index_url}  # fmt: skip
+                 "python": python, "install": TRIO, "index": index_url}  # fmt: skip
     return Step("install-comfyui", "t", "packages", "ask", {**arguments, **changed})
 
 
@@ -140,7 +142,7 @@ def counted(*args, **options):
     if left == 0: os.kill(os.getpid(), signal.SIGKILL)
     return answer
 journal.Journal.add = counted
-step = told.step(Path({place!r}), Path({remote!r}), {url!r} + "/cu130/")
+step = told.step(Path({place!r}), Path({remote!r}), {url!r} + "/cu130/", {python!r})
 told.FIX.act(step, told.begun(step, Path({run!r}), told.env({url!r} + "/simple/")))
 """
 
@@ -153,6 +155,7 @@ def test_killed_at_any_boundary_nothing_half_stays(tmp_path: Path, remote: Path)
             script = _KILLED.format(
                 tests=str(TESTS), own=str(Path(__file__).parent), left=left, place=str(place),
                 remote=str(remote), run=str(run), url=index.url("").rstrip("/"),
+                python=str(quick_python()),
             )  # fmt: skip
             done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
                                   check=False)  # fmt: skip

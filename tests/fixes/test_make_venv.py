@@ -12,6 +12,7 @@ import pytest
 from acting import acted, begun, tree, undone
 from construct import machine
 from package_index import PackageIndex, put_trio, wheel
+from targets import quick_python
 
 from klein_doctor import recipe as recipes
 from klein_doctor.fixes.make_venv import FIXES, ID, plan
@@ -51,7 +52,7 @@ def root(tmp_path: Path) -> Path:
 def step(root: Path, index: PackageIndex) -> Step:
     return Step(
         ID, "make", "packages", "ask",
-        {"python": sys.executable, "folder": str(root / ".venv"),
+        {"python": str(quick_python()), "folder": str(root / ".venv"),
          "new": str(root / ".venv/bin/python"), "install": PINS, "index": index.url("cu130"),
          "requirements": str(root / "requirements.txt"), "spares": [],
          "start": f"{root}/.venv/bin/python {root}/main.py"},

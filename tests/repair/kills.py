@@ -32,20 +32,20 @@ def mended_after_kill(scene: Scene, seed: int, *, again: bool = True) -> None:
 
     again: hold what came of it against a run that nothing disturbs.
     """
-    before, frozen = scene.tree(), scene.freeze()
+    before, frozen = scene.tree(), scene.packages()
     kill(scene, random.Random(seed).uniform(0.3, 8.0))
     _mended(scene)
-    once, packages = scene.tree(), scene.freeze()
+    once, packages = scene.tree(), scene.packages()
     scene.index.stop()
     while (back := scene.doctor("undo", "--format", "json", env=_NOWHERE)).code == 0:
         pass
     scene.index.start()
     assert "no run of fixes" in back.err, back.err
-    assert scene.freeze() == frozen
+    assert scene.packages() == frozen
     assert _unparked(scene.tree()) == before
     if again:
         _mended(scene)
-        assert (_unparked(scene.tree()), scene.freeze()) == (_unparked(once), packages)
+        assert (_unparked(scene.tree()), scene.packages()) == (_unparked(once), packages)
 
 
 # Whatever asks the network meets nobody.

@@ -17,10 +17,11 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from functools import lru_cache
+from importlib import metadata
 from pathlib import Path
 
 import package_index as p
-from command import COMMAND, Ran, clean_environment
+from command import COMMAND, Ran, clean_environment, doctor_in
 from model_files import header, put_real
 from standin import build_libcuda, build_standin, describe, gpu
 from targets import copy_venv, put_record, site_packages, venv_with_pip
@@ -78,17 +79,19 @@ class Scene:
         self, *arguments: str, env: Mapping[str, str] | None = None, state: str = STATE
     ) -> Ran:
         """Run the doctor on this machine to its end. state: "" for where a user's would be."""
-        done = subprocess.run(
-            self.command(*arguments, state=state), env={**self.env, **(env or {})}, cwd=self.top,
-            stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT_S, check=False,
+        return doctor_in(
+            self._arguments(*arguments, state=state), {**self.env, **(env or {})}, cwd=self.top,
+            limit_s=LIMIT_S,
         )  # fmt: skip
-        return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
 
-    def command(self, *arguments: str, state: str = STATE) -> list[str]:
+    def command(self, *arguments: str) -> list[str]:
         """The doctor's command line for this machine."""
+        return [*COMMAND, *self._arguments(*arguments)]
+
+    def _arguments(self, *arguments: str, state: str = STATE) -> list[str]:
         kept = ["--state-dir", str(self.top / state)] if state else []
         return [
-            *COMMAND, *arguments, "--comfyui", str(self.comfyui), *kept,
+            *arguments, "--comfyui", str(self.comfyui), *kept,
             "--recipe", str(self.top / "recipe"),
         ]  # fmt: skip
 
@@ -104,6 +107,11 @@ class Scene:
             elif path.is_file():
                 found[name] = _digest(path)
         return found
+
+    def packages(self) -> list[str]:
+        """The environment's packages and their versions, by their metadata."""
+        found = metadata.distributions(path=[str(site_packages(self.venv))])
+        return sorted(f"{package.name}=={package.version}" for package in found)
 
     def freeze(self) -> list[str]:
         """What pip says is installed."""
@@ -263,8 +271,15 @@ def small_file() -> Path:
 
 
 def _digest(path: Path) -> str:
-    if path.stat().st_size > 1 << 30:  # sparse, and never written to
-        return f"{path.stat().st_size} bytes"
+    found = path.stat()
+    if found.st_size > 1 << 30:  # sparse, and never written to
+        return f"{found.st_size} bytes"
+    return _digest_of(path, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+@lru_cache(maxsize=1 << 16)
+def _digest_of(path: Path, *identity: int) -> str:
+    # Nothing can write to a file and keep the time of its inode's change.
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest() if sys.version_info >= (
             3, 11) else hashlib.sha256(stream.read()).hexdigest()  # fmt: skip

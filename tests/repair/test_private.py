@@ -41,7 +41,7 @@ def freeze(scene: Scene, name: str) -> list[str]:
 
 def test_it_is_made_judged_found_again_and_taken_back(make_scene: Make) -> None:
     scene = with_xformers(make_scene)
-    before, frozen = scene.tree(), scene.freeze()
+    before, frozen = scene.tree(), scene.packages()
     ran = scene.doctor(*ONLY)
     assert ran.code in (0, 1), ran.err
     (step,) = ran.document["steps"]
@@ -55,7 +55,7 @@ def test_it_is_made_judged_found_again_and_taken_back(make_scene: Make) -> None:
         "run.sh"
     ]
     assert b'/.venv-klein/bin/python" main.py' in (scene.comfyui / "run.sh").read_bytes()
-    assert scene.freeze() == frozen
+    assert scene.packages() == frozen
     assert ran.verdicts()["torch-lacks-arch"] == "pass"
     there = ran.document["facts"]["interpreter"]["known"]["prefix"]
     assert there.endswith("/.venv-klein")
@@ -93,7 +93,7 @@ def test_the_answers_choose(make_scene: Make) -> None:
 
 def test_what_was_planned_for_the_old_one_is_left_alone(make_scene: Make) -> None:
     scene = with_xformers(make_scene)
-    frozen = scene.freeze()
+    frozen = scene.packages()
     only = "install-torch,guard-torch,release-flags"
     ran = scene.doctor("--fix", "--only", only, "--format", "json")
     states = {step["fix"]: (step["state"], step["says"]) for step in ran.document["steps"]}
@@ -101,7 +101,7 @@ def test_what_was_planned_for_the_old_one_is_left_alone(make_scene: Make) -> Non
     assert states["release-flags"][0] == "done"
     assert states["guard-torch"][0] == "skipped"
     assert "another environment" in states["guard-torch"][1]
-    assert scene.freeze() == frozen
+    assert scene.packages() == frozen
     # Once more, for the one it runs in by now.
     ran = scene.doctor("--fix", "--only", "guard-torch", "--format", "json")
     assert [step["state"] for step in ran.document["steps"]] == ["done"]
