@@ -9,7 +9,6 @@ import recorded
 from judging import RECIPE
 from model_facts import model_file, models
 
-from klein_doctor.codec import decode
 from klein_doctor.engine import judge
 from klein_doctor.fixing import fixes
 from klein_doctor.model import Facts, Known, known

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import time
 
 import pytest
@@ -37,7 +38,10 @@ def took(pattern: str, line: str) -> float:
 @pytest.mark.parametrize("row", _ROWS, ids=lambda row: row.id)
 def test_a_line_made_of_a_patterns_own_pieces(row: MessageRow | SymptomRow) -> None:
     words = row.any if isinstance(row, MessageRow) else ()
-    slowest = max(lines(row.pattern, words, LINE), key=lambda line: took(row.pattern, line))
+    # The slowest of the whole length is among the slowest of a part of it.
+    both = zip(*(lines(row.pattern, words, size) for size in (LINE // TIMES, LINE)), strict=True)
+    slow = heapq.nlargest(20, both, key=lambda sizes: took(row.pattern, sizes[0]))
+    slowest = max((line for _, line in slow), key=lambda line: took(row.pattern, line))
     long = min(took(row.pattern, slowest) for _ in range(3))
     assert long < LONGEST_S, slowest[:80]
     short = min(took(row.pattern, slowest[: LINE // TIMES]) for _ in range(3))

@@ -43,7 +43,7 @@ def put_log(path: Path, place: float, filling: bytes = _ORDINARY) -> Path:
 
 
 @on_linux
-@pytest.mark.parametrize("place", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("place", [0.0, 1.0])
 def test_a_log_of_fifty_megabytes(tmp_path: Path, place: float) -> None:
     path = put_log(tmp_path / "comfyui.log", place)
     done = subprocess.run(
@@ -70,7 +70,7 @@ def _chunks(data: bytes, size: int = 1 << 20) -> Iterator[bytes]:
     yield from (data[place : place + size] for place in range(0, len(data), size))
 
 
-@pytest.mark.parametrize("place", [0, 1 << 20, 3 << 19, 5 << 19, 3 << 20, (5 << 20) - len(TELLING)])
+@pytest.mark.parametrize("place", [0, 5 << 19, 3 << 20, (5 << 20) - len(TELLING)])
 def test_one_line_of_five_megabytes(place: int) -> None:
     line = b"word " * (1 << 20)
     data = line[:place] + b" " + TELLING + b" " + line[: (5 << 20) - place - len(TELLING)]
