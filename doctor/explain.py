@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TextIO
 
 from klein_doctor.exits import UsageError
 from klein_doctor.registry import Check, catalogue, unknown_check
-
-_WIDTH = 79
+from klein_doctor.wrapping import WIDTH, wrap
 
 
 def explain(name: str, stream: TextIO) -> None:
@@ -22,7 +20,7 @@ def explain(name: str, stream: TextIO) -> None:
         width = max(map(len, checks)) + 2
         for check in checks.values():
             first = f"{check.name:<{width}}"
-            lines = textwrap.wrap(check.title, _WIDTH - width, break_on_hyphens=False)
+            lines = wrap(check.title, WIDTH - 1 - width)
             for number, line in enumerate(lines):
                 stream.write((first if number == 0 else " " * width) + line + "\n")
         return
@@ -55,8 +53,6 @@ def _page(check: Check, checks: dict[str, Check]) -> str:
     lines = []
     for title, text in blocks:
         lines.append(title)
-        lines += textwrap.wrap(
-            text, _WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False
-        )
+        lines += wrap(text, first="  ", rest="  ")
         lines.append("")
     return "\n".join(lines)

@@ -6,13 +6,13 @@ Nothing of this is wrong with the machine that is judged; it is said beside the 
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from klein_doctor.environment import conda_base
 from klein_doctor.model import Report, known
 from klein_doctor.pipes import say
+from klein_doctor.wrapping import wrap
 
 _WINDOWS_DRIVE = re.compile(r"/mnt/[a-z]/")  # where WSL shows the drives of Windows
 _WSL_SHARE = ("\\\\wsl.localhost\\", "\\\\wsl$\\")  # where Windows shows the files of WSL
@@ -62,10 +62,7 @@ def tell(report: Report) -> None:
     if report.replayed:
         return
     for text in remarks(of_this_process(), report):
-        for line in textwrap.wrap(
-            f"klein-doctor: {text}", 80, subsequent_indent="  ", break_on_hyphens=False,
-            break_long_words=False,
-        ):  # fmt: skip
+        for line in wrap(f"klein-doctor: {text}", rest="  "):
             say(line)
 
 

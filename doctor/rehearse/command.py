@@ -6,7 +6,6 @@ import argparse
 import datetime
 import json
 import tempfile
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
@@ -15,9 +14,9 @@ from klein_doctor import __version__
 from klein_doctor.exits import Exit, UsageError
 from klein_doctor.output import Output
 from klein_doctor.rehearse.run import Act, Rehearsal, janitor, teller
+from klein_doctor.wrapping import wrap
 
 SCHEMA = "klein-doctor/rehearsal/1"
-_WIDTH = 79
 _MARKS = {True: "ok", False: "FAILED", None: "left out"}
 
 
@@ -73,18 +72,10 @@ def _introduce(stream: TextIO) -> None:
 def _narrate(act: Act, number: int, stream: TextIO) -> None:
     stream.write(f"{number}. {act.name}: {act.title}  [{_MARKS[act.ok]}, {act.seconds:.1f} s]\n")
     for line in act.lines:
-        for part in _wrapped(line, _WIDTH, " " * 5, " " * 7):
+        for part in wrap(line, first=" " * 5, rest=" " * 7):
             stream.write(part + "\n")
-    for line in _wrapped(act.says, _WIDTH, " " * 3, " " * 3):
+    for line in wrap(act.says, first=" " * 3, rest=" " * 3):
         stream.write(line + "\n")
-
-
-def _wrapped(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
-    """The lines of a text; names and paths stay whole."""
-    return textwrap.wrap(
-        text, width, initial_indent=first, subsequent_indent=rest,
-        break_on_hyphens=False, break_long_words=False,
-    )  # fmt: skip
 
 
 def _end(acts: list[Act], top: Path, keep: bool, stream: TextIO) -> None:
@@ -98,7 +89,7 @@ def _end(acts: list[Act], top: Path, keep: bool, stream: TextIO) -> None:
             f"Rehearsal: the chain works as far as it could be tried; left out: {', '.join(left)}."
         )
     text += f" The folder is {top}." if keep else " The folder is gone."
-    for line in _wrapped(text, _WIDTH):
+    for line in wrap(text):
         stream.write(line + "\n")
 
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from klein_doctor.exits import Exit
 from klein_doctor.outcomes import gb
 from klein_doctor.report.paths import shown
 from klein_doctor.values import printable
+from klein_doctor.wrapping import wrap
 
 if TYPE_CHECKING:
     from klein_doctor.download.leftovers import Leftover
     from klein_doctor.download.run import Done
 
 SCHEMA = "klein-doctor/download/1"
-_WIDTH = 80
 _INDENT = " " * 10
 _SAYS = {
     "here": "digest verified",
@@ -116,6 +115,5 @@ def _says(done: Done) -> str:
 
 
 def _wrapped(text: str, stream: TextIO) -> None:
-    lines = textwrap.wrap(printable(text), _WIDTH - len(_INDENT), break_on_hyphens=False)
-    for line in lines:
-        stream.write(f"{_INDENT}{line}\n")
+    for line in wrap(printable(text), first=_INDENT, rest=_INDENT):
+        stream.write(f"{line}\n")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from typing import NamedTuple, TextIO
 
 from klein_doctor.changes import SECTIONS, Change
+from klein_doctor.wrapping import wrap
 
 SCHEMA = "klein-doctor/history/1"
-_WIDTH = 80
 _MOST = 12  # of one section, on a terminal
 
 
@@ -61,7 +60,7 @@ def render_text(told: Told, stream: TextIO, form: str) -> None:
 
 def _lines(told: Told, form: str) -> list[str]:
     if not told.since:
-        return _wrapped(
+        return wrap(
             "Nothing to compare with: this is the first look at this Python and this ComfyUI. Run "
             "klein-doctor whenever something changes; two saved reports can be compared with "
             "klein-doctor history OLD.json NEW.json."
@@ -69,7 +68,7 @@ def _lines(told: Told, form: str) -> list[str]:
     state = "all was well" if told.was_well else "something was wrong then, too"
     lines = [f"Since {_day(told.since)} ({state})"]
     if not told.changes:
-        lines += _wrapped(
+        lines += wrap(
             "Nothing changed of what the doctor knows: versions, driver, ComfyUI, custom nodes, "
             "launch arguments and model files are as they were."
         )
@@ -95,14 +94,8 @@ def _change(change: Change, form: str) -> list[str]:
         text = f"{what}: gone, was {change.before}"
     else:
         text = f"{what}: {change.before} -> {change.after}"
-    lines = _wrapped(text, "  ", "      ")
-    return lines + (_wrapped(change.because, "      ", "      ") if change.because else [])
-
-
-def _wrapped(text: str, first: str = "", rest: str = "") -> list[str]:
-    return textwrap.wrap(
-        text, _WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False
-    )
+    lines = wrap(text, first="  ", rest="      ")
+    return lines + (wrap(change.because, first="      ", rest="      ") if change.because else [])
 
 
 def _day(created: str) -> str:

@@ -188,7 +188,8 @@ class _Page:
         for reason, checks in reasons.items():
             self.wrapped(f"Not judged: {reason} ({', '.join(checks)})", "yellow", 1)
         if skipped:
-            self.wrapped(f"Not judged until then: {skipped} check{'s' * (skipped > 1)}", "", 1)
+            more = f"{skipped} more checks wait" if skipped > 1 else "One more check waits"
+            self.wrapped(f"{more} until that is mended", "", 1)
 
     def rest(self, found: words.Groups) -> None:
         fine = words.fine(self.report)

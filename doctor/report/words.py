@@ -19,7 +19,7 @@ FAMILIES = {
     "memory": "memory",
     "disk": "disk",
     "hub": "",  # no trouble known is not yet a way to it
-    "known-bad": "combinations",
+    "known-bad": "package versions",
     "security": "security",
     "generation": "test pictures",
     "doctor": "",
