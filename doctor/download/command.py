@@ -72,7 +72,7 @@ def fetch(
         sources = _sources(options, downloads, note)
         tools = Tools(
             downloads, DigestStore(state), sources, display(options.progress), stop,
-            options.deep, threading.Event(), _xet(options, sources),
+            options.deep, threading.Event(), _xet(options, sources), {},
         )  # fmt: skip
         with ends_politely(tools.stop), _deadline(deadline, tools):
             summary = _run(options, errand, tools)

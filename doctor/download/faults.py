@@ -26,6 +26,8 @@ _TROUBLES = {
     "cut": "stalled", "redirects": "server", "answer": "server", "range": "server",
     "length": "server",
 }  # fmt: skip
+# Causes that no file of the same source is spared.
+AWAY = ("dns", "connect", "proxy")
 # Causes that lie on this machine: no other source would help.
 LOCAL = ("space", "read-only", "permission", "name", "disk", "locked")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from klein_doctor.download.claim import abandon, claim
-from klein_doctor.download.faults import LOCAL, DownloadError, Stopped, forbidden, of_disk
+from klein_doctor.download.faults import AWAY, LOCAL, DownloadError, Stopped, forbidden, of_disk
 from klein_doctor.download.jobs import Job
 from klein_doctor.download.part import Part, kept, lock_of, note_of, tidy, xet_of
 from klein_doctor.download.place import absent, bring, settle
@@ -59,7 +59,8 @@ class Tools(NamedTuple):
     """What every worker needs. sources: where to fetch from, in order; none offline.
 
     late: set, together with stop, when the deadline has passed. xet: the Hub's address where its
-    fast transfer was asked for.
+    fast transfer was asked for. away: the sources that a file has waited for in vain, and why;
+    the files after it do not wait again.
     """
 
     downloads: Downloads
@@ -69,7 +70,8 @@ class Tools(NamedTuple):
     stop: threading.Event
     deep: bool
     late: threading.Event
-    xet: str = ""
+    xet: str
+    away: dict[str, DownloadError]
 
     def tick(self, _: Path, __: int) -> None:
         """Told of bytes that were hashed; ends it where that was asked for.
@@ -372,12 +374,16 @@ def _fetch(job: Job, tools: Tools) -> None:
             return
         for source in tools.sources:
             try:
+                if source.host in tools.away:
+                    raise tools.away[source.host]
                 Transfer(
                     job.asset, part, source, tools.downloads.limits, tools.stop, tools.display.note
                 ).run()
                 part.finish()
                 return
             except DownloadError as fault:
+                if fault.cause in AWAY:
+                    tools.away[source.host] = fault
                 if fault.cause in LOCAL or source is tools.sources[-1]:
                     raise
                 tools.display.note(f"{job.asset.label}: {fault.says}; the next source is asked")

@@ -262,7 +262,8 @@ class World(NamedTuple):
             sources = [HubSource(float(downloads.limits.read_s), self.hub.endpoint)]
         display: Display = self.shown
         stop = threading.Event()
-        return Tools(downloads, DigestStore(None), sources, display, stop, False, threading.Event())
+        late = threading.Event()
+        return Tools(downloads, DigestStore(None), sources, display, stop, False, late, "", {})
 
     def run(self, tools: Tools | None = None, **limits: int) -> Done:
         """One download, as the command does it."""

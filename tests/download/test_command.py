@@ -15,6 +15,7 @@ from command import doctor, one_line
 from faulty import Faulty
 from miniature import (
     FILES,
+    LIMITS,
     TMPFS,
     TOTAL,
     WANTED,
@@ -107,6 +108,15 @@ def test_where_the_mirror_is_down_the_hub_is_asked(place: Place) -> None:
     ran = place.run(*mirror, "--format", "json")
     assert (ran.code, states(ran)) == (0, ["fetched"])
     assert "127.0.0.1:9" in ran.err and "the next source is asked" in ran.err
+
+
+def test_a_hub_that_is_away_is_waited_for_once_and_not_for_every_file(place: Place) -> None:
+    place.impatient(4)
+    ran = place.run("--format", "json", env={"HF_ENDPOINT": "http://127.0.0.1:9"})
+    assert (ran.code, set(states(ran))) == (7, {"failed"})
+    waited = {line.split(": ")[1] for line in ran.err.splitlines() if "again in" in line}
+    assert 0 < len(waited) <= LIMITS["at_once"] < len(states(ran)), ran.err
+    assert "no connection to 127.0.0.1:9" in ran.err
 
 
 def test_what_is_replaced_is_renamed_to_what_it_is(place: Place) -> None:
