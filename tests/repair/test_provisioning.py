@@ -128,6 +128,20 @@ def test_the_script_mends_guards_and_changes_nothing_the_second_time(make_scene:
     assert log.count("nothing to do") == 1
 
 
+def test_the_script_finds_a_home_where_none_is_set(tmp_path: Path) -> None:
+    """As cloud-init and systemd start it; the doctor of this test tells what it is given."""
+    home = tmp_path / "home"
+    home.mkdir()
+    tells = shims(tmp_path / "bin", getent=f"echo x:x:0:0::{home}:/bin/sh",
+                  **{"klein-doctor": 'echo "$HOME $*" >> "$LOGS/asked"'})  # fmt: skip
+    ran = run(["sh", str(EXAMPLES / "provision.sh")], {"PATH": tells, "LOGS": str(tmp_path)}, home)
+    assert ran.code == 0, ran.err
+    first, guard = (tmp_path / "asked").read_text().splitlines()
+    assert first.startswith(f"{home} --fix --comfyui {home}/ComfyUI --deadline 45m")
+    assert guard.startswith(f"{home} --fix --comfyui {home}/ComfyUI --only guard-torch")
+    assert (home / "ComfyUI").is_dir()
+
+
 def test_the_script_tries_again_and_ends_with_the_code(make_scene: Make) -> None:
     scene = make_scene(vae=False)
     before = scene.tree()

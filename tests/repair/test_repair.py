@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import scene as s
@@ -235,6 +236,32 @@ def test_a_package_that_cannot_be_had_leaves_the_old_one(make_scene: Make) -> No
     assert "pip" in step["says"]
     assert scene.tree() == before
     assert ran.document["changed"] is False
+
+
+def test_an_index_that_is_away_is_told_and_nothing_wrong_is_kept(make_scene: Make) -> None:
+    scene = make_scene(vae=False)
+    before = scene.tree()
+    scene.index.stop()
+    only = "install-torch,guard-torch"
+    ran = scene.doctor("--fix", "--only", only, "--format", "json")
+    assert (ran.code, ran.document["retry"], ran.document["changed"]) == (7, True, False)
+    steps = {step["fix"]: (step["state"], step["says"]) for step in ran.document["steps"]}
+    state, says = steps["install-torch"]
+    assert state == "rolled back" and "\n" not in says
+    assert "the package index could not be reached (Connection refused)" in says
+    # A guard would keep the torch that is wrong.
+    state, says = steps["guard-torch"]
+    assert state == "skipped" and "would keep what is wrong" in says
+    assert scene.tree() == before
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full to write to")
+def test_a_report_that_cannot_be_written_goes_to_standard_output(make_scene: Make) -> None:
+    only = ("--fix", "--only", "release-attention", "--format", "json")
+    ran = make_scene(vae=False).doctor(*only, "--output", "/dev/full")
+    assert {step["state"] for step in ran.document["steps"]} == {"done"}
+    assert ran.code == ran.document["exit_code"]
+    assert "--output /dev/full: No space left on device; the report goes to standard" in ran.err
 
 
 def test_of_two_at_once_one_leaves(make_scene: Make) -> None:
