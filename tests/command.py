@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -57,15 +58,18 @@ class Ran(NamedTuple):
         return faults == {"known": []} and not crashed and "Traceback" not in self.err
 
 
-# A home with nothing in it: what stands in the real one must not decide a test.
-_HOME = tempfile.TemporaryDirectory(prefix="home-")
-atexit.register(_HOME.cleanup)
+@cache
+def _home() -> str:
+    """A home with nothing in it: what stands in the real one must not decide a test."""
+    place = tempfile.mkdtemp(prefix="home-")
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    return place
 
 
 def clean_environment() -> dict[str, str]:
     """The environment without anything that steers the doctor, CUDA, Python or colours."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(_DROPPED)}
-    return {**kept, "HOME": _HOME.name, "USERPROFILE": _HOME.name}
+    return {**kept, "HOME": _home(), "USERPROFILE": _home()}
 
 
 def doctor(
