@@ -101,7 +101,8 @@ def _submitted(line: Line, graph: Graph, client_id: str, number: str) -> Refusal
     try:
         return line.client.submit(graph, client_id, number)
     except NoAnswer as error:
-        raise died(line) if error.gone or line.code() is not None else _odd(error) from error
+        # One that breaks off as it dies is not told of at once.
+        raise died(line) if error.gone or _code(line) is not None else _odd(error) from error
 
 
 def _odd(error: NoAnswer) -> Failed:
@@ -110,12 +111,18 @@ def _odd(error: NoAnswer) -> Failed:
 
 def died(line: Line) -> Failed:
     """The server's process has ended, or nobody listens any more."""
-    end = time.monotonic() + _TOLD_S
-    while (code := line.code()) is None and time.monotonic() < end:
-        time.sleep(0.05)
+    code = _code(line)
     if code is None:
         return Failed("failed", "server-died", "The ComfyUI server ended during the run.")
     return Failed("failed", "killed" if code == _KILLED else "server-died", ended_how(code))
+
+
+def _code(line: Line) -> int | None:
+    """The exit code of the server's process, waited for a moment; None while it runs."""
+    end = time.monotonic() + _TOLD_S
+    while (code := line.code()) is None and time.monotonic() < end:
+        time.sleep(0.05)
+    return code
 
 
 def ended_how(code: int) -> str:
