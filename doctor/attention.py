@@ -1,7 +1,5 @@
 """Facts about who asks for another attention implementation than the default. Paths Private."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from klein_doctor.values import Private

@@ -4,13 +4,10 @@ A ``State`` is the short form of Facts that is kept from run to run. Sections st
 likely blame: what most often breaks a setup that worked comes first.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
 
 from klein_doctor.model import Facts, Gpu, Private, Unknown, known
@@ -131,6 +128,8 @@ def culprits(torch: str, changed: Iterable[str], asked: Iterable[Asked]) -> list
     Such a package is what most likely brought that torch. A requirement that any torch fulfils
     explains nothing.
     """
+    from packaging.requirements import InvalidRequirement, Requirement
+
     names = set(changed)
     try:
         version = Version(torch)
@@ -244,6 +243,8 @@ def _joined(folder: str, name: Private) -> Private:
 
 
 def _name(text: str) -> str:
+    from packaging.requirements import InvalidRequirement, Requirement
+
     try:
         return Requirement(text).name.lower().replace("_", "-")
     except InvalidRequirement:

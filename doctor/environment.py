@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from klein_doctor.constraining import written
@@ -108,6 +107,8 @@ def holds(pin: Pin, pins: tuple[str, ...]) -> bool | None:
         return None
     if pin.wants == "@":
         return True
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
     try:
         return SpecifierSet(pin.wants).contains(version, prereleases=True)
     except InvalidSpecifier:

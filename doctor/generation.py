@@ -3,8 +3,6 @@
 All sizes in MiB unless the name says otherwise, all times in seconds.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from klein_doctor.values import Private

@@ -4,8 +4,6 @@ All sizes in bytes. Paths and addresses are Private; what a check needs of one i
 own, so that a redacted report judges alike.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from klein_doctor.launched import Moved, Started

@@ -4,8 +4,6 @@ Everything here is frozen and typed, holds data only, and imports nothing of the
 NamedTuples: defining one costs a sixth of a dataclass, and every start of the doctor pays for all.
 """
 
-from __future__ import annotations
-
 import enum
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Union
@@ -407,8 +405,8 @@ class Report(NamedTuple):
     record: dict[str, Any] | None = None
     usage: tuple[tuple[str, Private], ...] = ()
     before: tuple[Finding, ...] | None = None
-    steps_planned: tuple[Step, ...] = ()
-    steps: tuple[Result, ...] = ()
+    steps_planned: tuple["Step", ...] = ()
+    steps: tuple["Result", ...] = ()
     run: str = ""
     changed: bool = False
     reboot_needed: bool = False

@@ -1,7 +1,5 @@
 """Facts about model files, diffusers folders and workflows. All sizes in bytes, paths Private."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from klein_doctor.values import Private

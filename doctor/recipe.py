@@ -4,8 +4,6 @@ Tables stand in ``recipes/*.toml``; each row names a key of its file's ``[source
 on which it was true. A row that does not fit its type is an error at start-up, not at use.
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple

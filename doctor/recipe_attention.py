@@ -1,7 +1,5 @@
 """Attention packages and what asks for them, as rows of ``recipes/attention.toml``."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """What ComfyUI needs and what spoils its start, as rows of ``recipes/comfyui.toml``."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """The way to the Hub, as rows of ``recipes/hub.toml``: switches, troubles, faulty clients."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple

@@ -3,8 +3,6 @@
 All sizes in MiB unless the name says bytes.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import NamedTuple
 

@@ -15,6 +15,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,7 +45,10 @@ class Cost(NamedTuple):
 def run(command: list[str]) -> Cost:
     """Run a command to its end, its output into a pipe that nobody reads."""
     launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, *command]
-    told = subprocess.run(launcher, capture_output=True, text=True, check=True).stdout.split()
+    with tempfile.TemporaryDirectory() as empty:  # what lies where it is started is judged, too
+        told = subprocess.run(
+            launcher, capture_output=True, text=True, check=True, cwd=empty
+        ).stdout.split()
     wall, cpu, peak, code = map(float, told)
     if code not in (0, 1, 3):
         raise SystemExit(f"{' '.join(command)} ended with {code:g}")
