@@ -4,6 +4,8 @@ A ``State`` is the short form of Facts that is kept from run to run. Sections st
 likely blame: what most often breaks a setup that worked comes first.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterable
 from typing import NamedTuple

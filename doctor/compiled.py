@@ -1,5 +1,7 @@
 """Facts about compiled extensions: which cards they hold code for, and whether they can load."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 from klein_doctor.values import Fact, Private, Unknown

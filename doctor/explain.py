@@ -6,7 +6,7 @@ from typing import TextIO
 
 from klein_doctor.exits import UsageError
 from klein_doctor.registry import Check, catalogue, unknown_check
-from klein_doctor.wrapping import WIDTH, wrap
+from klein_doctor.wrapping import wrap
 
 
 def explain(name: str, stream: TextIO) -> None:
@@ -19,10 +19,8 @@ def explain(name: str, stream: TextIO) -> None:
     if not name:
         width = max(map(len, checks)) + 2
         for check in checks.values():
-            first = f"{check.name:<{width}}"
-            lines = wrap(check.title, WIDTH - 1 - width)
-            for number, line in enumerate(lines):
-                stream.write((first if number == 0 else " " * width) + line + "\n")
+            for line in wrap(check.title, first=f"{check.name:<{width}}", rest=" " * width):
+                stream.write(f"{line}\n")
         return
     stream.write(_page(find(name, checks), checks))
 

@@ -1,5 +1,7 @@
 """Facts about the environment that ComfyUI is started with, as its launchers name it."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 from klein_doctor.values import Private

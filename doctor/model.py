@@ -2,7 +2,11 @@
 
 Everything here is frozen and typed, holds data only, and imports nothing of the rest. Most are
 NamedTuples: defining one costs a sixth of a dataclass, and every start of the doctor pays for all.
+For the same reason modules with many of them (installation, generation, recipe and others) do not
+postpone annotations: one that is postponed is compiled at every start.
 """
+
+from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
@@ -405,8 +409,8 @@ class Report(NamedTuple):
     record: dict[str, Any] | None = None
     usage: tuple[tuple[str, Private], ...] = ()
     before: tuple[Finding, ...] | None = None
-    steps_planned: tuple["Step", ...] = ()
-    steps: tuple["Result", ...] = ()
+    steps_planned: tuple[Step, ...] = ()
+    steps: tuple[Result, ...] = ()
     run: str = ""
     changed: bool = False
     reboot_needed: bool = False

@@ -4,6 +4,8 @@ The predictor (memory.toml, [[working]] and [[context]]) was fitted on one card;
 to say "fits" where memory ran out, and is too careful by up to half a GiB.
 """
 
+from __future__ import annotations
+
 import math
 from typing import NamedTuple
 

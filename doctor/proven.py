@@ -1,5 +1,7 @@
 """What a generation was verified with, and in what another moment differs from it. Pure."""
 
+from __future__ import annotations
+
 import hashlib
 from typing import NamedTuple
 

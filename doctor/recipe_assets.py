@@ -3,6 +3,8 @@
 Loaded only where files are looked at. Rows of another folder can be added: ``recipe_added.py``.
 """
 
+from __future__ import annotations
+
 from functools import lru_cache
 from typing import NamedTuple
 

@@ -1,5 +1,7 @@
 """What is downloaded for each route, as rows of downloads.toml; sizes and digests in files.toml."""
 
+from __future__ import annotations
+
 import fnmatch
 import re
 from pathlib import Path

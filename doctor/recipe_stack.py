@@ -1,5 +1,7 @@
 """What must be installed together and what must not: ``stack.toml`` and ``known_bad.toml``."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import NamedTuple
 

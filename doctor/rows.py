@@ -68,6 +68,7 @@ def rows(kind: type[Row], data: dict[str, Any], table: str) -> tuple[Row, ...]:
         except (TypeError, AttributeError) as error:
             raise RecipeError(f"{where} row {number}: {error}") from error
         for key, annotation in kind.__annotations__.items():
+            # A type, or its name where the kind's module postpones annotations.
             name = getattr(annotation, "__name__", str(annotation))
             wanted = getattr(annotation, "__forward_arg__", name)
             if type(getattr(made[-1], key)) is not _TYPES.get(wanted, tuple):

@@ -1,5 +1,7 @@
 """The values of a repair: what a fix plans, the plan, and how each step ended."""
 
+from __future__ import annotations
+
 from typing import Any, NamedTuple
 
 from klein_doctor.model import Facts, Finding, Private, Repair

@@ -1,5 +1,7 @@
 """Which PyTorch build fits a card, a driver and a Python: one rule for advice and for repair."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 from packaging.version import Version

@@ -90,7 +90,7 @@ def doctor(
         full.pop(name, None)
     words = [str(argument) for argument in arguments]
     if before:
-        return ran([*before, *COMMAND, *words], full, stdin, cwd, limit_s)
+        return fresh([*before, *COMMAND, *words], full, stdin, cwd, limit_s)
     return doctor_in(words, full, stdin, cwd, limit_s)
 
 
@@ -100,12 +100,12 @@ def doctor_in(
 ) -> Ran:  # fmt: skip
     """Run klein-doctor with exactly these variables, prestarted where that is the same."""
     if not _usual(env):
-        return ran([*COMMAND, *arguments], env, stdin, cwd, limit_s)
+        return fresh([*COMMAND, *arguments], env, stdin, cwd, limit_s)
     code, out, err = _prestarted().run(arguments, env, stdin, cwd or Path.cwd(), limit_s)
-    return Ran(code, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
+    return _ran(code, out, err)
 
 
-def ran(
+def fresh(
     command: list[str], env: Mapping[str, str], stdin: bytes = b"", cwd: Path | None = None,
     limit_s: float = LIMIT_S,
 ) -> Ran:  # fmt: skip
@@ -113,11 +113,11 @@ def ran(
     done = subprocess.run(
         command, env=env, input=stdin, capture_output=True, timeout=limit_s, check=False, cwd=cwd
     )
-    return Ran(
-        done.returncode,
-        done.stdout.decode("utf-8", "replace"),
-        done.stderr.decode("utf-8", "replace"),
-    )
+    return _ran(done.returncode, done.stdout, done.stderr)
+
+
+def _ran(code: int, out: bytes, err: bytes) -> Ran:
+    return Ran(code, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
 
 
 def _usual(env: Mapping[str, str]) -> bool:
@@ -135,7 +135,7 @@ def _prestarted() -> Prestarted:
 def shell(script: str, *arguments: str | Path, env: Mapping[str, str] | None = None) -> Ran:
     """Run a shell script in which "$@" stands for klein-doctor with the arguments."""
     command = ["sh", "-c", script, "sh", *COMMAND, *map(str, arguments)]
-    return ran(command, {**clean_environment(), **(env or {})})
+    return fresh(command, {**clean_environment(), **(env or {})})
 
 
 def one_line(text: str) -> bool:

@@ -118,9 +118,9 @@ def died(line: Line) -> Failed:
 
 
 def _code(line: Line) -> int | None:
-    """The exit code of the server's process, waited for a moment; None while it runs."""
+    """The exit code of our own server's process, waited for a moment; None while it runs."""
     end = time.monotonic() + _TOLD_S
-    while (code := line.code()) is None and time.monotonic() < end:
+    while (code := line.code()) is None and line.own and time.monotonic() < end:
         time.sleep(0.05)
     return code
 

@@ -54,8 +54,9 @@ def put_environment(folder: Path) -> Path:
     """
     files = _own_pip()
     venv.EnvBuilder(with_pip=not files, symlinks=os.name != "nt").create(folder)
+    site = site_packages(folder)
     for name, path in files.items():
-        place = site_packages(folder) / name
+        place = site / name
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, place)  # with its time, or what was compiled counts as stale
     return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")

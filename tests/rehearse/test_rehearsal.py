@@ -11,7 +11,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from command import COMMAND, Ran, clean_environment
+from command import COMMAND, Ran, clean_environment, fresh
 
 from klein_doctor.rehearse.stage import FAULTS
 
@@ -26,11 +26,7 @@ def environment(scratch: Path) -> dict[str, str]:
 
 
 def run(scratch: Path, *arguments: str) -> Ran:
-    done = subprocess.run(
-        [*COMMAND, "rehearse", *arguments], env=environment(scratch), capture_output=True,
-        stdin=subprocess.DEVNULL, timeout=LIMIT_S, check=False,
-    )  # fmt: skip
-    return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
+    return fresh([*COMMAND, "rehearse", *arguments], environment(scratch), limit_s=LIMIT_S)
 
 
 @pytest.fixture(scope="module")

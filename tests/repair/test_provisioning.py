@@ -14,7 +14,7 @@ from pathlib import Path
 import package_index as p
 import pytest
 import scene as s
-from command import Ran, clean_environment
+from command import Ran, clean_environment, fresh
 from scene import Scene
 from trees import PINS, put_comfyui
 
@@ -80,9 +80,7 @@ def shims(folder: Path, **scripts: str) -> str:
 
 def run(script: str | list[str], env: Mapping[str, str], cwd: Path) -> Ran:
     argv = ["sh", "-c", script] if isinstance(script, str) else script
-    done = subprocess.run(argv, env=dict(env), cwd=cwd, stdin=subprocess.DEVNULL,
-                          capture_output=True, timeout=s.LIMIT_S, check=False)  # fmt: skip
-    return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
+    return fresh(argv, env, cwd=cwd, limit_s=s.LIMIT_S)
 
 
 def twins(scene: Scene) -> dict[str, str]:

@@ -43,7 +43,7 @@ def put_log(path: Path, place: float, filling: bytes = _ORDINARY) -> Path:
 
 
 @on_linux
-@pytest.mark.parametrize("place", [0.0, 1.0])
+@pytest.mark.parametrize("place", [0.0, 0.5, 1.0])
 def test_a_log_of_fifty_megabytes(tmp_path: Path, place: float) -> None:
     path = put_log(tmp_path / "comfyui.log", place)
     done = subprocess.run(
