@@ -189,7 +189,7 @@ class _Page:
             self.wrapped(f"Not judged: {reason} ({', '.join(checks)})", "yellow", 1)
         if skipped:
             more = f"{skipped} more checks wait" if skipped > 1 else "One more check waits"
-            self.wrapped(f"{more} until that is mended", "", 1)
+            self.wrapped(f"{more} until the above is mended", "", 1)
 
     def rest(self, found: words.Groups) -> None:
         fine = words.fine(self.report)
